@@ -1,0 +1,5 @@
+"""binder-observe: follow every page of the binder allocator."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"

@@ -1,0 +1,327 @@
+"""Runs a scenario on the model: its processes and their threads, as generators under the scheduler."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable
+from functools import partial
+from random import Random
+from typing import Final
+
+from binder_observe.events import Kind
+from binder_observe.simulator.buffers import BinderBuffer
+from binder_observe.simulator.distributions import QUANTILES, draw
+from binder_observe.simulator.driver import (
+    KWORKER,
+    BinderProc,
+    Context,
+    Process,
+    binder_free_buf,
+    binder_mmap,
+    binder_open,
+    binder_transaction,
+    default_mapping_bytes,
+    exit_process,
+)
+from binder_observe.simulator.kernel import Kernel
+from binder_observe.simulator.scenarios import Demand, ProcessGroup, Reclaim, Scenario, Traffic
+from binder_observe.simulator.scheduler import Steps, Thread
+from binder_observe.simulator.trace import Task
+from binder_observe.simulator.vmscan import drop_slab, start_kswapd, try_to_free_pages
+
+WAKE_NS: Final = 15_000  # from one process to a thread of the other: a wake-up and a switch. A choice.
+SECOND: Final = 1_000_000_000
+
+
+class _Member:
+    """One running process of a group, with its file of each context."""
+
+    __slots__ = ("index", "looper", "process", "procs", "server_tasks", "todo")
+
+    def __init__(self, process: Process, index: int) -> None:
+        self.process = process
+        self.index = index
+        self.procs: dict[str, BinderProc] = {}
+        self.server_tasks: list[Task] = []
+        # One-way work, handled in order by one thread: (what, how long, kept for good).
+        self.todo: deque[tuple[BinderProc, BinderBuffer, int, bool]] = deque()
+        self.looper: Thread | None = None  # set while it sleeps
+
+
+class Workload:
+    """A scenario under way on a kernel. `outcomes` counts transactions by how they ended."""
+
+    def __init__(self, kernel: Kernel, scenario: Scenario, seed: int) -> None:
+        self.kernel = kernel
+        self.scenario = scenario
+        self.outcomes: Counter[str] = Counter()
+        self._seed = seed
+        self._start_ns = kernel.trace.now
+        self._next_pid = 1000
+        self._contexts: dict[str, Context] = {}
+        self._alive: dict[str, list[_Member]] = {group.name: [] for group in scenario.process}
+        kernel.trace.describe(Kind.PROCESS, 0, 0, KWORKER.comm, KWORKER)
+        if scenario.memory is not None:
+            kernel.memory.limit(scenario.memory.free_pages, scenario.memory.cache_pages)
+            kswapd = self._task("kswapd0")
+            start_kswapd(kernel, kswapd)
+        for group in scenario.process:
+            self._start_group(group)
+        for demand in scenario.demand:
+            self._spawn(demand.name, partial(self._demand, demand), demand.start_s)
+        for reclaim in scenario.reclaim:
+            self._spawn("sh", partial(self._reclaim, reclaim), reclaim.start_s)
+
+    @property
+    def procs(self) -> list[BinderProc]:
+        """The files of all processes alive, in the order of their groups."""
+        return [proc for members in self._alive.values() for m in members for proc in m.procs.values()]
+
+    def _pid(self) -> int:
+        self._next_pid += 1
+        return self._next_pid
+
+    def _random(self, *names: object) -> Random:
+        """Random numbers of their own for each thread, so that none depends on how others interleave."""
+        return Random(":".join(str(n) for n in (self._seed, *names)))
+
+    def _task(self, comm: str) -> Task:
+        pid = self._pid()
+        task = Task(pid, pid, comm, pid % self.scenario.cpus)
+        self.kernel.trace.describe(Kind.PROCESS, 0, 0, comm, task)
+        return task
+
+    def _spawn(self, comm: str, steps: Callable[[Task], Steps[None]], start_s: float) -> None:
+        task = self._task(comm)
+        self.kernel.scheduler.spawn(task, steps(task), delay_ns=round(start_s * SECOND))
+
+    # Processes.
+
+    def _start_group(self, group: ProcessGroup) -> None:
+        random = self._random("group", group.name)
+        for index in range(group.count):
+            start_ns = draw(group.start_s, random)
+            if start_ns == 0 and group.life_s is None:
+                self._start(group, index, 0)
+            else:
+                init = Task(1, 1, "init")
+                self.kernel.scheduler.spawn(init, self._keep(group, index, random), delay_ns=start_ns)
+
+    def _keep(self, group: ProcessGroup, index: int, random: Random) -> Steps[None]:
+        """Starts a member, ends it, starts its successor..."""
+        scheduler = self.kernel.scheduler
+        generation = 0
+        while True:
+            member = self._start(group, index, generation)
+            if group.life_s is None:
+                return
+            if scheduler.passes(draw(group.life_s, random)):
+                yield
+            self._alive[group.name].remove(member)
+            scheduler.become(member.process.task)
+            yield from exit_process(member.process)
+            if member.looper is not None:
+                scheduler.wake(member.looper)
+            if group.respawn_s is None:
+                return
+            if scheduler.passes(draw(group.respawn_s, random)):
+                yield
+            generation += 1
+
+    def _start(self, group: ProcessGroup, index: int, generation: int) -> _Member:
+        kernel = self.kernel
+        pid = self._pid()
+        comm = group.name if group.count == 1 else f"{group.name[: 15 - len(str(index)) - 1]}-{index}"
+        process = Process(kernel, pid, comm, pid % self.scenario.cpus)
+        member = _Member(process, index)
+        member.server_tasks = [self._thread_of(process) for _ in range(4)]
+        mapping = default_mapping_bytes(kernel.page_size)
+        if group.mapping_kib is not None:
+            mapping = round(group.mapping_kib * 1024)
+        for name in group.contexts:
+            context = self._contexts.setdefault(name, Context(name))
+            proc = member.procs[name] = binder_open(process, context)
+            binder_mmap(proc, mapping)
+        self._alive[group.name].append(member)
+        if any(traffic.to == group.name and traffic.kind == "oneway" for traffic in self.scenario.traffic):
+            kernel.scheduler.spawn(self._thread_of(process), self._looper(member))
+        for number, traffic in enumerate(self.scenario.traffic):
+            if traffic.sender != group.name:
+                continue
+            send = self._oneways if traffic.kind == "oneway" else self._calls
+            for thread in range(traffic.threads):
+                random = self._random("traffic", number, index, generation, thread)
+                wait_s = traffic.start_s - (kernel.trace.now - self._start_ns) / SECOND
+                delay_ns = max(0, round(wait_s * SECOND)) + int(random.random() * draw(traffic.interval_us, random))
+                kernel.scheduler.spawn(self._thread_of(process), send(member, traffic, random), delay_ns=delay_ns)
+        return member
+
+    def _thread_of(self, process: Process) -> Task:
+        pid = self._pid()
+        return Task(process.task.tgid, pid, process.task.comm, pid % self.scenario.cpus)
+
+    # Traffic.
+
+    def _target(self, traffic: Traffic, sender: _Member, random: Random) -> _Member | None:
+        members = self._alive[traffic.to]
+        count = len(members)
+        if count == 1:
+            return None if members[0] is sender else members[0]
+        if not count:
+            return None
+        member = members[int(random.random() * count)]
+        return None if member is sender else member
+
+    def _calls(self, client: _Member, traffic: Traffic, random: Random) -> Steps[None]:
+        """One thread that calls, waits for the reply, keeps it for a while, and pauses."""
+        kernel = self.kernel
+        scheduler = kernel.scheduler
+        outcomes = self.outcomes
+        client_process = client.process
+        client_proc = client.procs[traffic.context]
+        assert scheduler.running is not None
+        client_task = scheduler.running.task
+        stop_ns = self._start_ns + round(traffic.stop_s * SECOND)
+        uniform = random.random
+        intervals, handle_us, hold_us = traffic.interval_us, traffic.handle_us, traffic.hold_us
+        data_bytes, objects, reply_bytes = traffic.data_bytes, traffic.objects, traffic.reply_bytes
+        extra_bytes = traffic.extra_bytes
+        leak = traffic.leak
+        while True:
+            if scheduler.passes(intervals[int(uniform() * QUANTILES)]):
+                yield
+            if client_process.exited or kernel.trace.now >= stop_ns:
+                return
+            server = self._target(traffic, client, random)
+            if server is None:
+                outcomes["nobody"] += 1
+                continue
+            server_proc = server.procs[traffic.context]
+            buffer = yield from binder_transaction(
+                client_process,
+                server_proc,
+                data_bytes[int(uniform() * QUANTILES)],
+                8 * objects[int(uniform() * QUANTILES)],
+                extra_bytes[int(uniform() * QUANTILES)],
+                False,
+            )
+            if isinstance(buffer, int):
+                outcomes[f"call {buffer}"] += 1
+                continue
+
+            server_tasks = server.server_tasks
+            if scheduler.passes(WAKE_NS + handle_us[int(uniform() * QUANTILES)]):
+                yield
+            if server_proc.is_dead or server.process.exited:
+                outcomes["call died"] += 1
+                continue
+            scheduler.become(server_tasks[int(uniform() * len(server_tasks))])
+            # libbinder frees the request before it replies (IPCThreadState::executeCommand(), BR_TRANSACTION).
+            if not (leak and uniform() < leak):
+                yield from binder_free_buf(server.process, server_proc, buffer)
+            reply: BinderBuffer | int = yield from binder_transaction(
+                server.process, client_proc, reply_bytes[int(uniform() * QUANTILES)], 0, 0, False
+            )
+            if isinstance(reply, int):
+                outcomes[f"reply {reply}"] += 1
+                scheduler.become(client_task)
+                continue
+            outcomes["call"] += 1
+            if scheduler.passes(WAKE_NS + hold_us[int(uniform() * QUANTILES)]):
+                yield
+            scheduler.become(client_task)
+            if client_process.exited:
+                return
+            if not (leak and uniform() < leak):
+                yield from binder_free_buf(client_process, client_proc, reply)
+
+    def _oneways(self, client: _Member, traffic: Traffic, random: Random) -> Steps[None]:
+        """One thread that sends and does not wait."""
+        kernel = self.kernel
+        scheduler = kernel.scheduler
+        outcomes = self.outcomes
+        stop_ns = self._start_ns + round(traffic.stop_s * SECOND)
+        while True:
+            if scheduler.passes(draw(traffic.interval_us, random)):
+                yield
+            if client.process.exited or kernel.trace.now >= stop_ns:
+                return
+            server = self._target(traffic, client, random)
+            if server is None:
+                outcomes["nobody"] += 1
+                continue
+            server_proc = server.procs[traffic.context]
+            buffer = yield from binder_transaction(
+                client.process,
+                server_proc,
+                draw(traffic.data_bytes, random),
+                8 * draw(traffic.objects, random),
+                draw(traffic.extra_bytes, random),
+                True,
+            )
+            if isinstance(buffer, int):
+                outcomes[f"oneway {buffer}"] += 1
+                continue
+            outcomes["oneway"] += 1
+            if buffer.oneway_spam_suspect:
+                outcomes["oneway spam suspect"] += 1
+            kept = bool(traffic.leak) and random.random() < traffic.leak
+            server.todo.append((server_proc, buffer, draw(traffic.handle_us, random), kept))
+            if server.looper is not None:
+                scheduler.wake(server.looper, WAKE_NS)
+                server.looper = None
+
+    def _looper(self, server: _Member) -> Steps[None]:
+        """The receiver's side of one-way work: one at a time, in order."""
+        scheduler = self.kernel.scheduler
+        while True:
+            while not server.todo:
+                if server.process.exited:
+                    return
+                server.looper = scheduler.blocks()
+                yield
+            proc, buffer, handle_ns, kept = server.todo.popleft()
+            if scheduler.passes(handle_ns):
+                yield
+            if server.process.exited:
+                return
+            # One kept for good stops the queue: what comes after it is never delivered, so cannot be freed.
+            if not kept:
+                yield from binder_free_buf(server.process, proc, buffer)
+
+    # Others.
+
+    def _demand(self, demand: Demand, task: Task) -> Steps[None]:
+        """Takes memory and gives it back; reclaims for itself when there is too little."""
+        scheduler = self.kernel.scheduler
+        memory = self.kernel.memory
+        random = self._random("demand", demand.name)
+        stop_ns = self._start_ns + round(demand.stop_s * SECOND)
+
+        def give_back(pages: int, hold_ns: int) -> Steps[None]:
+            if scheduler.passes(hold_ns):
+                yield
+            memory.free_pages += pages
+
+        while self.kernel.trace.now < stop_ns:
+            if scheduler.passes(draw(demand.interval_ms, random)):
+                yield
+            wanted = draw(demand.pages, random)
+            while memory.free_pages - wanted < memory.watermarks.min:
+                if not (yield from try_to_free_pages(self.kernel)):
+                    break
+            taken = max(0, min(wanted, memory.free_pages - memory.watermarks.min // 2))
+            memory.free_pages -= taken
+            if memory.free_pages < memory.watermarks.low and memory.wake_kswapd is not None:
+                memory.wake_kswapd()
+            scheduler.spawn(task, give_back(taken, draw(demand.hold_ms, random)))
+
+    def _reclaim(self, reclaim: Reclaim, task: Task) -> Steps[None]:
+        """A shell that drops caches."""
+        scheduler = self.kernel.scheduler
+        random = self._random("reclaim", task.tid)
+        stop_ns = self._start_ns + round(reclaim.stop_s * SECOND)
+        while self.kernel.trace.now < stop_ns:
+            if scheduler.passes(draw(reclaim.interval_ms, random)):
+                yield
+            yield from drop_slab(self.kernel)

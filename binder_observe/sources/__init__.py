@@ -1,0 +1,55 @@
+"""Sources: each yields `EventBatch`es in one schema and knows nothing of what follows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Literal, Protocol
+
+from binder_observe.events import FORMAT_VERSION, EventBatch
+
+Generation = Literal["6.1", "6.8", "6.14", "unknown"]
+"""The allocator's generation by the first kernel that has it: `6.1` (up to 6.7), `6.8` (split install, to 6.13),
+`6.14` (shrinker metadata under page->private)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """What holds for a whole observation; goes into every recording and report.
+
+    `clock_offset_ns` is CLOCK_REALTIME minus CLOCK_BOOTTIME at attach, None where there is no clock.
+    """
+
+    source: Literal["live", "simulated", "imported"]
+    kernel: str
+    generation: Generation
+    page_size: int
+    tool_version: str
+    format_version: int = FORMAT_VERSION
+    boot_id: str | None = None
+    clock_offset_ns: int | None = None
+    command: str = ""
+    filters: dict[str, list[str]] = field(default_factory=dict)
+    probes: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+class Source(Protocol):
+    """The contract that `tests/test_sources.py` checks for each source.
+
+    `batches()` yields in causal order: an ATTACH row first, each alloc's ALLOC or MMAP row before any event of it,
+    a DETACH row last when the observation ended in order. It may yield empty batches, so that a caller that
+    refreshes a screen gets control back.
+    """
+
+    @property
+    def meta(self) -> Meta: ...
+
+    def batches(self) -> Iterator[EventBatch]: ...
+
+    def stop(self) -> None:
+        """Asks `batches()` to end after what has already happened; safe in a signal handler."""
+
+    def close(self) -> None: ...

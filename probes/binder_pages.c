@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * One handler for each tracepoint of struct binder_lru_page_class, and entry and return probes on
+ * binder_alloc_mmap_handler() and binder_alloc_deferred_release(). They number allocs, apply the owner filter and write
+ * records; all else is the collector's.
+ *
+ * The loader defines, from BTF: ALLOC_PID, ALLOC_SIZE, ALLOC_HIGH (offsets in struct binder_alloc), PROC_ALLOC,
+ * PROC_CONTEXT, PROC_TSK (in struct binder_proc), CONTEXT_NAME (struct binder_context), TASK_COMM (struct
+ * task_struct); and from the user's options: RING_PAGES, MAX_ALLOCS, FILTER_OWNER, LATENCY.
+ */
+#include <uapi/linux/ptrace.h>
+#include "record.h"
+
+/* What the kernel side remembers of a live binder_alloc. Number 0: the owner filter does not want it. */
+struct known {
+	u32 number;
+	u32 lost; /* events that found no room in the ring */
+};
+
+BPF_RINGBUF_OUTPUT(ring, RING_PAGES);
+BPF_TABLE("hash", u64, struct known, allocs, MAX_ALLOCS);
+BPF_TABLE("hash", u32, struct description, descriptions, MAX_ALLOCS); /* by number, removed by the collector */
+BPF_TABLE("hash", u32, u8, owners, 4096);
+BPF_TABLE("hash", u32, u64, in_mmap, 4096);    /* tid -> alloc, from entry to return */
+BPF_TABLE("hash", u32, u64, in_release, 4096); /* tid -> alloc */
+BPF_TABLE("array", u32, u32, last_number, 1);
+BPF_TABLE("percpu_array", u32, u64, lost, 2); /* LOST_RING, LOST_TABLE */
+
+#define LOST_RING 0  /* no room in the ring buffer */
+#define LOST_TABLE 1 /* no room in `allocs`, so the alloc has no number */
+
+static __always_inline void count_lost(u32 which)
+{
+	u64 *n = lost.lookup(&which);
+
+	if (n)
+		__sync_fetch_and_add(n, 1);
+}
+
+static __always_inline u64 read_u64(u64 address)
+{
+	u64 value = 0;
+
+	bpf_probe_read_kernel(&value, sizeof(value), (void *)address);
+	return value;
+}
+
+static __always_inline u32 read_u32(u64 address)
+{
+	u32 value = 0;
+
+	bpf_probe_read_kernel(&value, sizeof(value), (void *)address);
+	return value;
+}
+
+/* First sight of an alloc: gives it a number and describes it, unless the filter does not want its owner. */
+static __always_inline struct known *introduce(u64 alloc)
+{
+	struct known fresh = {};
+	struct description d = {};
+	u64 proc = alloc - PROC_ALLOC;
+	u32 zero = 0;
+
+	d.pid = read_u32(alloc + ALLOC_PID);
+#ifdef FILTER_OWNER
+	if (owners.lookup(&d.pid))
+#endif
+	{
+		u32 *last = last_number.lookup(&zero);
+
+		if (!last)
+			return NULL;
+		fresh.number = __sync_fetch_and_add(last, 1) + 1;
+		d.pages = read_u64(alloc + ALLOC_SIZE) / PAGE_SIZE;
+		d.high = read_u64(alloc + ALLOC_HIGH);
+		bpf_probe_read_kernel_str(d.comm, sizeof(d.comm), (void *)read_u64(proc + PROC_TSK) + TASK_COMM);
+		bpf_probe_read_kernel_str(d.context, sizeof(d.context),
+					  (void *)read_u64(read_u64(proc + PROC_CONTEXT) + CONTEXT_NAME));
+		descriptions.update(&fresh.number, &d);
+	}
+	/* Another CPU may have been first: its number stands, and ours is never used. */
+	if (allocs.insert(&alloc, &fresh) && fresh.number)
+		descriptions.delete(&fresh.number);
+	return allocs.lookup(&alloc);
+}
+
+static __always_inline void note(u64 alloc, u32 page, u8 kind)
+{
+	struct known *known = allocs.lookup(&alloc);
+	struct record *record;
+	u64 task;
+
+	if (!known)
+		known = introduce(alloc);
+	if (!known) {
+		count_lost(LOST_TABLE);
+		return;
+	}
+	if (!known->number)
+		return;
+
+	record = ring.ringbuf_reserve(sizeof(*record));
+	if (!record) {
+		count_lost(LOST_RING);
+		__sync_fetch_and_add(&known->lost, 1);
+		return;
+	}
+	task = bpf_get_current_pid_tgid();
+	record->ts_ns = bpf_ktime_get_boot_ns();
+	record->alloc = known->number;
+	record->page = page;
+	record->tgid = task >> 32;
+	record->tid = task;
+	record->lost = known->lost;
+	record->cpu = bpf_get_smp_processor_id();
+	record->kind = kind;
+	record->pad = 0;
+	/* The collector polls on a timer: no wake-up is sent from the traced task. */
+	ring.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+}
+
+int alloc_page_start(struct bpf_raw_tracepoint_args *ctx)
+{
+	note(ctx->args[0], ctx->args[1], ALLOC_PAGE_START);
+	return 0;
+}
+
+int alloc_page_end(struct bpf_raw_tracepoint_args *ctx)
+{
+	note(ctx->args[0], ctx->args[1], ALLOC_PAGE_END);
+	return 0;
+}
+
+int alloc_lru_start(struct bpf_raw_tracepoint_args *ctx)
+{
+	note(ctx->args[0], ctx->args[1], ALLOC_LRU_START);
+	return 0;
+}
+
+int free_lru_start(struct bpf_raw_tracepoint_args *ctx)
+{
+	note(ctx->args[0], ctx->args[1], FREE_LRU_START);
+	return 0;
+}
+
+int unmap_kernel_start(struct bpf_raw_tracepoint_args *ctx)
+{
+	note(ctx->args[0], ctx->args[1], UNMAP_KERNEL_START);
+	return 0;
+}
+
+#ifdef LATENCY
+int alloc_lru_end(struct bpf_raw_tracepoint_args *ctx)
+{
+	note(ctx->args[0], ctx->args[1], ALLOC_LRU_END);
+	return 0;
+}
+
+int free_lru_end(struct bpf_raw_tracepoint_args *ctx)
+{
+	note(ctx->args[0], ctx->args[1], FREE_LRU_END);
+	return 0;
+}
+
+int unmap_kernel_end(struct bpf_raw_tracepoint_args *ctx)
+{
+	note(ctx->args[0], ctx->args[1], UNMAP_KERNEL_END);
+	return 0;
+}
+
+int unmap_user_start(struct bpf_raw_tracepoint_args *ctx)
+{
+	note(ctx->args[0], ctx->args[1], UNMAP_USER_START);
+	return 0;
+}
+
+int unmap_user_end(struct bpf_raw_tracepoint_args *ctx)
+{
+	note(ctx->args[0], ctx->args[1], UNMAP_USER_END);
+	return 0;
+}
+#endif
+
+/* A return probe does not see the argument, so the entry keeps it by task. */
+int mmap_entry(struct pt_regs *ctx)
+{
+	u32 tid = bpf_get_current_pid_tgid();
+	u64 alloc = PT_REGS_PARM1(ctx);
+
+	in_mmap.update(&tid, &alloc);
+	return 0;
+}
+
+int mmap_return(struct pt_regs *ctx)
+{
+	u32 tid = bpf_get_current_pid_tgid();
+	u64 *entered = in_mmap.lookup(&tid);
+	u64 alloc;
+
+	if (!entered)
+		return 0;
+	alloc = *entered;
+	in_mmap.delete(&tid);
+	if ((int)PT_REGS_RC(ctx))
+		return 0;
+	/* A new mapping is a new alloc, whatever was at this address before. */
+	allocs.delete(&alloc);
+	note(alloc, read_u64(alloc + ALLOC_SIZE) / PAGE_SIZE, MMAP);
+	return 0;
+}
+
+int release_entry(struct pt_regs *ctx)
+{
+	u32 tid = bpf_get_current_pid_tgid();
+	u64 alloc = PT_REGS_PARM1(ctx);
+
+	/* A file that was opened and never mapped has no pages and no story. */
+	if (!read_u64(alloc + ALLOC_SIZE))
+		return 0;
+	in_release.update(&tid, &alloc);
+	note(alloc, 0, RELEASE_START);
+	return 0;
+}
+
+int release_return(struct pt_regs *ctx)
+{
+	u32 tid = bpf_get_current_pid_tgid();
+	u64 *entered = in_release.lookup(&tid);
+	struct description *description;
+	struct known *known;
+	u64 alloc;
+
+	if (!entered)
+		return 0;
+	alloc = *entered;
+	in_release.delete(&tid);
+	/* The memory is about to be freed: by the address alone, without a look at it. */
+	known = allocs.lookup(&alloc);
+	if (!known)
+		return 0;
+	note(alloc, 0, RELEASE_END);
+	description = descriptions.lookup(&known->number);
+	if (description) {
+		description->lost = known->lost;
+		description->released = 1;
+	}
+	allocs.delete(&alloc);
+	return 0;
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What one ring buffer record holds. The kinds are those of binder_observe/events.py, the layout is that of
+ * RECORD in binder_observe/sources/ring.py; tests/test_probes.py holds the three together.
+ */
+#ifndef BINDER_OBSERVE_RECORD_H
+#define BINDER_OBSERVE_RECORD_H
+
+enum kind {
+	ALLOC_PAGE_START = 1,
+	ALLOC_PAGE_END = 2,
+	ALLOC_LRU_START = 3,
+	ALLOC_LRU_END = 4,
+	FREE_LRU_START = 5,
+	FREE_LRU_END = 6,
+	UNMAP_KERNEL_START = 7,
+	UNMAP_KERNEL_END = 8,
+	UNMAP_USER_START = 9,
+	UNMAP_USER_END = 10,
+	RELEASE_START = 11,
+	RELEASE_END = 12,
+	MMAP = 25,
+};
+
+/* Every record has this size, so that the collector can view the whole ring as one array. */
+struct record {
+	u64 ts_ns; /* CLOCK_BOOTTIME */
+	u32 alloc; /* number of the binder_alloc, from 1 */
+	u32 page;  /* page index; mapping size in pages for MMAP */
+	u32 tgid;
+	u32 tid;
+	u32 lost; /* events of this alloc that found no room before this one */
+	u16 cpu;
+	u8 kind;
+	u8 pad;
+};
+
+/* What is told of an alloc once, at first sight; the collector takes it from the map by number. */
+struct description {
+	u32 pid;   /* of the owner, in the init namespace */
+	u32 pages; /* mapping size */
+	u32 high;  /* pages_high at first sight */
+	u32 lost;  /* events that found no room so far */
+	u8 released;
+	char comm[16];
+	char context[64];
+};
+
+#endif

@@ -1,0 +1,1 @@
+"""Real kernels for tests: `kernels` fetches them, `guest` boots them, `workload` makes them work."""
