@@ -153,9 +153,7 @@ class EventBatch:
 
 def from_records(records: NDArray[np.void], names: Mapping[int, str] | None = None) -> EventBatch:
     """A batch from a structured array that has at least the fields of `COLUMNS`; each column is copied."""
-    return EventBatch(
-        **{c: np.ascontiguousarray(records[c], dtype=t) for c, t in COLUMNS.items()}, names=names or {}
-    )
+    return EventBatch(**{c: np.ascontiguousarray(records[c], dtype=t) for c, t in COLUMNS.items()}, names=names or {})
 
 
 def from_rows(rows: Iterable[tuple[int, int, int, int, int, int, int, str | None]]) -> EventBatch:

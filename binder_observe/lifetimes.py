@@ -6,45 +6,12 @@ A life runs from install to reclaim or release. Durations are in ns of CLOCK_BOO
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-
-class Began(IntEnum):
-    """How a life came under observation; all but INSTALLED are left-truncated (the true birth is unknown)."""
-
-    INSTALLED = 0
-    BEFORE_ATTACH = 1
-    AFTER_GAP = 2
-
-
-class Ended(IntEnum):
-    """How a life ended; ALIVE and LOST are censored (it lasted at least that long)."""
-
-    RECLAIMED = 0
-    RELEASED = 1
-    ALIVE = 2
-    LOST = 3
-
-
-LIFE: Final = np.dtype(
-    [
-        ("alloc", "<u4"),
-        ("page", "<u4"),
-        ("began", "u1"),  # Began
-        ("ended", "u1"),  # Ended
-        ("birth_ns", "<i8"),  # install; for left-truncated lives the first moment it was under observation
-        ("end_ns", "<i8"),
-        ("active_ns", "<i8"),  # time in use, within the observation
-        ("lru_ns", "<i8"),  # time parked on the LRU, within the observation
-        ("reuses", "<u4"),
-        ("installer", "<u4"),  # tgid that installed it: the sender; 0 when unknown
-        ("ender", "<u4"),  # tgid that reclaimed or released it; 0 when it did not end
-    ]
-)
+from binder_observe.transitions import Began, Ended
 
 # Durations are kept in log-linear bins, as HdrHistogram does: 2**BIN_BITS bins an octave, so that a quantile is at
 # most 1/128 above the true one. (http://hdrhistogram.org)
@@ -150,10 +117,11 @@ class LifetimeSummary:
         for key, n in self._bins.items():
             side = ended if key & 1 else censored
             side.setdefault(key >> 32, {})[key >> 1 & 0x7FFF_FFFF] = n
-        return {
-            alloc: Quantiles(
-                *product_limit(ended.get(alloc, {}), censored.get(alloc, {}), (0.5, 0.9, 0.99)),
-                max=self._max.get(alloc, 0),
-            )
-            for alloc in ended.keys() | censored.keys()
-        }
+        found = {}
+        for alloc in ended.keys() | censored.keys():
+            longest = self._max.get(alloc, 0)
+            estimates = product_limit(ended.get(alloc, {}), censored.get(alloc, {}), (0.5, 0.9, 0.99))
+            # a bin's upper bound may lie above the longest life that ended in it
+            p50, p90, p99 = (None if e is None else min(e, longest) for e in estimates)
+            found[alloc] = Quantiles(p50, p90, p99, longest)
+        return found

@@ -53,30 +53,48 @@ static __always_inline u32 read_u32(u64 address)
 	return value;
 }
 
+/*
+ * A number that no other alloc has. bcc 0.26 cannot compile a fetch-and-add, so two CPUs may read the same value; the
+ * insertion, which fails where the key is taken, decides between them.
+ */
+static __always_inline u32 claim(struct description *d)
+{
+	u32 zero = 0;
+	u32 *last = last_number.lookup(&zero);
+	u32 number;
+
+	if (!last)
+		return 0;
+#pragma unroll
+	for (int try = 0; try < 4; try++) {
+		__sync_fetch_and_add(last, 1);
+		number = *(volatile u32 *)last;
+		if (!descriptions.insert(&number, d))
+			return number;
+	}
+	return 0;
+}
+
 /* First sight of an alloc: gives it a number and describes it, unless the filter does not want its owner. */
 static __always_inline struct known *introduce(u64 alloc)
 {
 	struct known fresh = {};
 	struct description d = {};
 	u64 proc = alloc - PROC_ALLOC;
-	u32 zero = 0;
 
 	d.pid = read_u32(alloc + ALLOC_PID);
 #ifdef FILTER_OWNER
 	if (owners.lookup(&d.pid))
 #endif
 	{
-		u32 *last = last_number.lookup(&zero);
-
-		if (!last)
-			return NULL;
-		fresh.number = __sync_fetch_and_add(last, 1) + 1;
 		d.pages = read_u64(alloc + ALLOC_SIZE) / PAGE_SIZE;
 		d.high = read_u64(alloc + ALLOC_HIGH);
 		bpf_probe_read_kernel_str(d.comm, sizeof(d.comm), (void *)read_u64(proc + PROC_TSK) + TASK_COMM);
 		bpf_probe_read_kernel_str(d.context, sizeof(d.context),
 					  (void *)read_u64(read_u64(proc + PROC_CONTEXT) + CONTEXT_NAME));
-		descriptions.update(&fresh.number, &d);
+		fresh.number = claim(&d);
+		if (!fresh.number)
+			return NULL;
 	}
 	/* Another CPU may have been first: its number stands, and ours is never used. */
 	if (allocs.insert(&alloc, &fresh) && fresh.number)

@@ -59,9 +59,7 @@ def load_bcc(root: Path = Path("/")) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:  # no libbcc.so, or a Python that this bcc is too old for
         _forget()
-        raise UnsupportedError(
-            f"bcc in {package} cannot be loaded: {error}", install_command(root)
-        ) from error
+        raise UnsupportedError(f"bcc in {package} cannot be loaded: {error}", install_command(root)) from error
     if not hasattr(module, "BPF"):
         _forget()
         raise UnsupportedError(f"bcc in {package} has no class BPF", install_command(root))

@@ -34,8 +34,8 @@ CONSOLE: Final = "console.log"
 STATUS: Final = "status"
 
 # virtme-ng mounts the root without a cache, so that each look at a file goes out to the emulator: importing
-# numba and pyarrow takes 16 s, every time. By this second mount it takes 8 s, then 5 s. It may cache, because an
-# overlay keeps changes from it.
+# numba and pyarrow takes 16 s, every time. By this second mount it takes 8 s, then 5 s. It may cache, because
+# an overlay keeps changes from it.
 _ENTER: Final = """\
 exec >{results}/{OUTPUT} 2>&1
 set -e
@@ -60,13 +60,15 @@ set -e
 mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing
 mountpoint -q /sys/kernel/debug || mount -t debugfs debugfs /sys/kernel/debug
 modprobe binder_linux devices=binder,hwbinder,vndbinder
+for cpu in /sys/devices/system/cpu/cpu[1-9]*/online; do echo 1 >$cpu; done
 cd {project}
 set +e
 """
 
+GRACE_SECONDS = 5.0  # from asking an emulator to end to killing it
 _ATTEMPTS: Final = 3
-# Known of QEMU up to 8.0: a CPU that translates code while another patches it (jump labels, kprobes) may keep the
-# breakpoint that stood there for a moment.
+# Known of QEMU up to 8.0: a CPU that translates code while another patches it (jump labels, kprobes) may keep
+# the breakpoint that stood there for a moment.
 _EMULATOR_BUG: Final = re.compile(r"\bint3: 0000")
 
 
@@ -107,20 +109,20 @@ def run(
 ) -> Outcome:
     """Runs a bash script as root in a guest that has binder, tracefs and debugfs.
 
-    The script starts in the project's directory, with this interpreter first on its PATH. It sees the files of
-    this machine; what it changes is lost with the guest, but for what is in `results`.
+    The script starts in the project's directory, with this interpreter first on its PATH. It sees the files
+    of this machine; what it changes is lost with the guest, but for what is in `results`.
 
     Args:
         kernel: what to boot.
         script: the text of the script.
-        results: a directory, empty or yet to be made. It gets output.log (of the script) and console.log (of the
-            kernel), too.
+        results: a directory, empty or yet to be made. It gets output.log (of the script) and console.log (of
+            the kernel), too.
         timeout: seconds for a boot, the script and the shutdown together.
         cpus: of the guest.
         memory: of the guest, as QEMU wants it.
-        parallel: let the guest's CPUs run at the same time, for races between them. QEMU 7.2 crashes one such
-            guest in twenty; then it is booted again, with empty results. Otherwise they take turns, which costs
-            a tenth of the speed and never crashed.
+        parallel: let the guest's CPUs run at the same time, for races between them. QEMU 7.2 crashes one
+            such guest in twenty; then it is booted again, with empty results. Otherwise they take turns,
+            which costs a tenth of the speed and never crashed.
         environment: variables for the script, beside its own few.
 
     Raises:
@@ -192,7 +194,7 @@ def _wait(pid: int, seconds: float) -> bool:
 def _end(process: subprocess.Popen[bytes]) -> None:
     if not _wait(process.pid, 0):
         os.killpg(process.pid, signal.SIGTERM)
-        _wait(process.pid, 5)
+        _wait(process.pid, GRACE_SECONDS)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
@@ -216,6 +218,7 @@ def _command(kernel: Kernel, results: Path, cpus: int, memory: str, parallel: bo
         "--force-9p",  # else virtme-ng waits for a virtiofsd, which Debian 12 has in a form it cannot use
         *("--cpus", str(cpus), "--memory", memory, "--rwdir", str(results)),
         *("--append", "oops=panic"),  # no test goes on with a kernel that is damaged
+        *("--append", "maxcpus=1"),
         *("--exec", f"bash {results / ENTER}"),
         f"--qemu-opts={' '.join(emulator)}",
     ]

@@ -185,7 +185,8 @@ static uint32_t run_flood(const struct request *request, FILE *more)
     message.file = request->file;
     message.count = sum.sent_oneway;
     crew_ask(request->actor, message);
-    snprintf(text, sizeof(text), "\"sent\": %llu, \"sync\": %llu, \"oneway\": %llu, \"refused\": %llu, \"failed\": %llu",
+    snprintf(text, sizeof(text),
+             "\"sent\": %llu, \"sync\": %llu, \"oneway\": %llu, \"refused\": %llu, \"failed\": %llu",
              (unsigned long long)(sum.sent_sync + sum.sent_oneway), (unsigned long long)sum.sent_sync,
              (unsigned long long)sum.sent_oneway, (unsigned long long)sum.refused, (unsigned long long)sum.failed);
     fprintf(more, ", %s", text);

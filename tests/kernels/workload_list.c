@@ -90,7 +90,8 @@ static int opened_file(struct reader *reader, int actor, int context)
 
     /* binder lets only the process that opened a file map it and talk through it */
     if (reader->list->files[file].opener != actor)
-        refuse(&reader->words, "process %s only inherited %s", reader->list->actors[actor], reader->list->contexts[context]);
+        refuse(&reader->words, "process %s only inherited %s", reader->list->actors[actor],
+               reader->list->contexts[context]);
     return file;
 }
 
@@ -163,8 +164,9 @@ static void read_transaction(struct reader *reader, struct request *request)
     request->objects = optional_number(&reader->words, "objects", 0, MAX_TRANSACTION_BYTES);
     request->extra = optional_number(&reader->words, "extra", 0, MAX_TRANSACTION_BYTES);
     if (request->data < request->objects * sizeof(struct flat_binder_object))
-        refuse(&reader->words, "data=%llu is too small for %llu objects of %zu bytes", (unsigned long long)request->data,
-               (unsigned long long)request->objects, sizeof(struct flat_binder_object));
+        refuse(&reader->words, "data=%llu is too small for %llu objects of %zu bytes",
+               (unsigned long long)request->data, (unsigned long long)request->objects,
+               sizeof(struct flat_binder_object));
     if (request->extra % 8)
         refuse(&reader->words, "extra must be a multiple of 8");
     if (!oneway)
@@ -223,7 +225,8 @@ static void read_free(struct reader *reader, struct request *request)
         refuse(&reader->words, "process %s, which held %s, has closed its file", list->actors[request->actor], name);
     for (struct transaction *older = list->transactions; transaction->oneway && older < transaction; older++)
         if (older->oneway && older->manager_file == file && !older->freed)
-            refuse(&reader->words, "one-way buffers are freed in the order they were sent: %s comes first", older->name);
+            refuse(&reader->words, "one-way buffers are freed in the order they were sent: %s comes first",
+                   older->name);
 }
 
 static void read_unmap(struct reader *reader, struct request *request)
@@ -403,6 +406,7 @@ bool list_read(const char *path, struct list *list)
         read_request(&reader, line);
     }
     free(line);
+    free(reader.words.text);
     fclose(stream);
     return true;
 }

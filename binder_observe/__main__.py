@@ -1,0 +1,5 @@
+"""`python -m binder_observe`."""
+
+from binder_observe.cli import main
+
+main()

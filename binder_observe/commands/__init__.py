@@ -1,0 +1,1 @@
+"""Subcommands, one file each; nothing heavy is imported before a command runs."""

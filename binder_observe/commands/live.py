@@ -1,0 +1,112 @@
+"""The plain command: live, or from the simulator, with the report at the end."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from binder_observe.errors import ObserveError, UnsupportedError
+
+if TYPE_CHECKING:
+    from binder_observe.analysis.summary import Report
+    from binder_observe.sources import Source
+
+
+def live(
+    *,
+    pids: tuple[int, ...],
+    duration: float | None,
+    interval: float,
+    latency: bool,
+    buffer_size: int,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    scenario: str | None,
+    seed: int,
+    realtime: bool,
+    output: str | None,
+    force: bool,
+) -> None:
+    """Observes and prints the report."""
+    from binder_observe.commands.observe import observe
+
+    if scenario is not None and (pids or latency):
+        raise click.UsageError("--pid and --latency ask for this machine's kernel, --simulate for none: leave one out")
+    if scenario is None and (realtime or seed):
+        raise click.UsageError("--realtime and --seed go with --simulate")
+    if scenario is None and not pids and not _has_binder():
+        click.echo(
+            "binder-observe: this machine has no binder: what follows is SIMULATED (scenario steady);"
+            " `binder-observe doctor` tells what is missing",
+            err=True,
+        )
+        scenario = "steady"
+    if scenario is not None:
+        from binder_observe.sources.simulator import SimulatorSource
+
+        source: Source = SimulatorSource(scenario, seed=seed, duration_s=duration, realtime=realtime)
+        banner = f"Simulating binder pages (scenario {scenario})... Hit Ctrl-C to end."
+        duration = None  # the simulated clock keeps it
+    else:
+        source = ebpf_source(pids, latency, buffer_size, quiet, verbose)
+        banner = "Tracing binder pages... Hit Ctrl-C to end."
+    report = observe(
+        source, duration=duration, interval=interval, output=output, force=force, quiet=quiet, banner=banner,
+        screen=not as_json,
+    )  # fmt: skip
+    write_report(report, as_json)
+
+
+def ebpf_source(pids: tuple[int, ...], latency: bool, buffer_size: int, quiet: bool, verbose: bool) -> Source:
+    """The attached live source; raises UnsupportedError with the first thing that this machine lacks."""
+    from binder_observe import doctor
+    from binder_observe.sources.probes import check_ring_bytes
+
+    try:
+        check_ring_bytes(buffer_size)
+    except ObserveError as error:
+        raise click.BadParameter(str(error), param_hint="--buffer-size") from error
+    machine = doctor.Machine()
+    for check in (
+        doctor.check_privilege(machine),
+        doctor.check_driver(machine),
+        doctor.check_btf(machine)[0],
+        doctor.check_lockdown(machine),
+        doctor.check_headers(machine),
+    ):
+        if check.status == "missing":
+            mend = check.mend.replace("sudo binder-observe doctor", "sudo binder-observe") if check.mend else None
+            raise UnsupportedError(f"{check.title}: {check.detail}", mend)
+
+    # The tracker's loop is compiled (or read from its cache) before anything is attached.
+    import binder_observe.transitions
+    from binder_observe.sources.ebpf import EbpfSource
+
+    source = EbpfSource(pids, latency=latency, ring_bytes=buffer_size, command=shlex.join(sys.argv[1:]))
+    if source.missing and not quiet:
+        click.echo(f"binder-observe: this kernel lacks {', '.join(source.missing)}; going on without", err=True)
+    if verbose:
+        meta = source.meta
+        click.echo(f"kernel {meta.kernel}, allocator {meta.generation}, page size {meta.page_size}", err=True)
+        click.echo(f"attached: {', '.join(meta.probes)}; ring buffer {buffer_size} bytes", err=True)
+    return source
+
+
+def write_report(report: Report, as_json: bool) -> None:
+    """To stdout."""
+    from binder_observe.reports import as_json as json_writer
+    from binder_observe.reports import terminal
+
+    (json_writer if as_json else terminal).write(report, sys.stdout)
+
+
+def _has_binder() -> bool:
+    from binder_observe.doctor import Machine
+
+    # a driver that is there and unloaded, or the Rust one, is a matter for the doctor, not for the simulator
+    machine = Machine()
+    return machine.driver != "none" or "/binder_linux.ko" in machine.module_files

@@ -1,0 +1,95 @@
+"""Runs a source to its end: tracker, recording and the screen, and the signals that stop it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import FrameType
+from typing import Any
+
+import click
+
+from binder_observe.analysis.summary import Report, summarize
+from binder_observe.observation import Observation
+from binder_observe.recording import RecordingWriter
+from binder_observe.reports import terminal
+from binder_observe.sources import Source
+
+_SCREEN_ROWS = 8
+
+
+def observe(
+    source: Source,
+    *,
+    duration: float | None = None,
+    interval: float = 1.0,
+    output: str | None = None,
+    force: bool = False,
+    quiet: bool = False,
+    banner: str | None = None,
+    screen: bool = True,
+) -> Report:
+    """Feeds every batch of the source to the tracker, and to a recording when `output` is given; closes the source.
+
+    Ends at the source's end, after `duration` seconds, or by SIGINT or SIGTERM. On a terminal a table refreshes on
+    stderr every `interval` seconds (with `screen`), otherwise it gets a line; `quiet` keeps stderr empty.
+
+    Raises ObserveError when the recording cannot be written; what was flushed before is on disk.
+    """
+    observation = Observation(source.meta)
+    with ExitStack() as stack:
+        stack.callback(source.close)
+        stack.enter_context(_stopped_by_signals(source))
+        # Flushed well within the second that a crash may cost at most, given that the source is read every 0.1 s.
+        writer = (
+            stack.enter_context(RecordingWriter(output, source.meta, force=force, flush_interval_s=0.75))
+            if output
+            else None
+        )
+        if banner and not quiet:
+            click.echo(banner, err=True)
+        view = None if quiet else stack.enter_context(_view(screen))
+        begin = shown = time.monotonic()
+        for batch in source.batches():
+            if writer:
+                writer.write(batch)
+            observation.feed(batch)
+            now = time.monotonic()
+            if duration is not None and now - begin >= duration:
+                source.stop()
+            if view and now - shown >= interval:
+                shown = now
+                view(summarize(observation))
+    return summarize(observation)
+
+
+@contextmanager
+def _stopped_by_signals(source: Source) -> Iterator[None]:
+    """The first SIGINT or SIGTERM ends the observation in order; a second SIGINT ends the program."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        source.stop()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _view(screen: bool) -> Iterator[Any]:
+    """Yields what shows a report meanwhile."""
+    if not (screen and sys.stderr.isatty()):
+        yield lambda report: click.echo(terminal.interval_line(report), err=True)
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
+        yield lambda report: live.update(terminal.render(report, _SCREEN_ROWS), refresh=True)

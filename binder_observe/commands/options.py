@@ -1,0 +1,50 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Bytes(click.ParamType):
+    """A size: `65536`, `64K`, `8M`."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        found = re.fullmatch(r"(\d+)([KMG]?)i?B?", str(value).strip(), re.IGNORECASE)
+        if not found:
+            self.fail(f"{value!r} is not a size; write it like 65536, 64K or 8M", param, ctx)
+        return int(found[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[found[2].upper()]
+
+
+POSITIVE = click.FloatRange(min=0, min_open=True)
+
+
+def live_options(function: F) -> F:
+    """What to trace, for how long, and what to show meanwhile."""
+    for option in reversed(
+        (
+            click.option("-p", "--pid", "pids", type=click.IntRange(min=1), multiple=True,
+                         help="Only pages owned by this process, whoever caused them; repeatable."),
+            click.option("-d", "--duration", type=POSITIVE, metavar="S", help="Stop after so many seconds."),
+            click.option("-i", "--interval", type=POSITIVE, default=1.0, show_default=True, metavar="S",
+                         help="Seconds between two looks at the state."),
+            click.option("--latency", is_flag=True,
+                         help="Probe every start and end of the tracepoint class: more events, and durations."),
+            click.option("--buffer-size", type=Bytes(), default="8M", show_default=True,
+                         help="Size of the BPF ring buffer: a power of two of pages."),
+            click.option("-j", "--json", "as_json", is_flag=True, help="Print the report as JSON."),
+            click.option("-q", "--quiet", is_flag=True, help="Nothing on stderr but errors."),
+            click.option("-v", "--verbose", is_flag=True, help="Say what is attached, and how."),
+        )
+    ):  # fmt: skip
+        function = option(function)
+    return function

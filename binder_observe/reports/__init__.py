@@ -1,0 +1,1 @@
+"""Writers: one a format, each takes a finished `Report`."""

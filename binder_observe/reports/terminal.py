@@ -1,0 +1,124 @@
+"""The report as text: three tables of at most 80 columns and the quality line."""
+
+from __future__ import annotations
+
+from typing import IO
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from binder_observe.analysis.summary import ProcessReport, Report
+
+WIDTH = 80
+_ROWS = 50  # of a refreshing view
+
+
+def write(report: Report, file: IO[str]) -> None:
+    """To a terminal in its own width, else in 80 columns and without colour."""
+    terminal = file.isatty()
+    console = Console(file=file, width=None if terminal else WIDTH, highlight=False, soft_wrap=False)
+    console.print(render(report))
+
+
+def render(report: Report, rows: int | None = None) -> RenderableType:
+    """The whole report, or one for a screen that refreshes when `rows` says how many processes to show."""
+    parts: list[RenderableType] = [Text(title(report), style="bold")]
+    shown = report.processes[:rows] if rows else report.processes
+    if shown:
+        parts += [Text(), _pages(shown), Text(), _counts(shown), Text(), _lifetimes(shown)]
+    else:
+        parts += [Text(), Text("No binder page event was seen.")]
+    if len(shown) < len(report.processes):
+        parts.append(Text(f"... and {len(report.processes) - len(shown)} more"))
+    parts += [Text(), Text(quality(report), style="yellow" if report.lost_events or report.unexplained else "")]
+    parts += [Text(f"note: {note}", style="yellow") for note in report.notes]
+    return Group(*parts)
+
+
+def title(report: Report) -> str:
+    marks = {"live": "", "simulated": "SIMULATED ", "imported": "IMPORTED "}
+    return f"{marks[report.meta.source]}binder pages, {report.duration_s:.3g} s"
+
+
+def quality(report: Report) -> str:
+    """What the numbers are worth; stands under every report."""
+    s = [p.state for p in report.processes]
+    return (
+        f"source {report.meta.source}; kernel {report.meta.kernel} (allocator {report.meta.generation}); "
+        f"events {report.events}, lost {report.lost_events}; "
+        f"duplicate installs {sum(a.duplicate_installs for a in s)}, failed {sum(a.failed_installs for a in s)}; "
+        f"unexplained {sum(report.unexplained.values())}; not checked against the kernel's counts"
+    )
+
+
+def interval_line(report: Report) -> str:
+    """One line for a log: the state of the whole observation."""
+    live = [p.state for p in report.processes if not p.state.released]
+    mark = "SIMULATED " if report.meta.source == "simulated" else ""
+    return (
+        f"{mark}{report.duration_s:8.1f} s  {len(live)} mappings  active {sum(a.active for a in live)}  "
+        f"lru {sum(a.lru for a in live)}  installs {sum(p.state.installs for p in report.processes)}  "
+        f"reclaims {sum(p.state.reclaims for p in report.processes)}  events {report.events}  lost {report.lost_events}"
+    )
+
+
+def _table(name: str, *columns: str) -> Table:
+    table = Table(title=name, title_justify="left", box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for column in ("PID", "COMM", "CONTEXT"):
+        table.add_column(column, justify="right" if column == "PID" else "left", no_wrap=True, max_width=15)
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def _who(process: ProcessReport) -> tuple[str, Text, Text]:
+    s = process.state
+    # Text, not str: a process may be called [bold]
+    return str(s.pid), Text(_plain(s.comm or "?")), Text(_plain(s.context or "?") + (" (gone)" if s.released else ""))
+
+
+def _plain(name: str) -> str:
+    """A name as one printable word: processes choose their own, escape sequences included."""
+    return "".join(c if c.isprintable() else "?" for c in name)
+
+
+def _pages(processes: tuple[ProcessReport, ...]) -> Table:
+    unknown = any(p.state.unknown for p in processes)
+    table = _table("Pages at the end", "ACTIVE", "LRU", "FREE", *(["UNKNOWN"] if unknown else []), "HIGH", "MAPPED")
+    for p in processes:
+        s = p.state
+        known = [s.active, s.lru, s.free, *([s.unknown] if unknown else []), s.high_watermark, s.mapping_pages]
+        table.add_row(*_who(p), *map(str, known))
+    return table
+
+
+def _counts(processes: tuple[ProcessReport, ...]) -> Table:
+    table = _table("What happened", "INSTALL", "DUP", "FAIL", "PARK", "REUSE", "RECLAIM")
+    for p in processes:
+        s = p.state
+        counts = (s.installs, s.duplicate_installs, s.failed_installs, s.parks, s.reuses, s.reclaims)
+        table.add_row(*_who(p), *map(str, counts))
+    return table
+
+
+def _lifetimes(processes: tuple[ProcessReport, ...]) -> Table:
+    table = _table("Page lifetimes", "P50", "P90", "P99", "MAX", "ACTIVE", "LRU")
+    for p in processes:
+        q = p.lifetime
+        known = (q.p50, q.p90, q.p99, q.max or None) if q else (None, None, None, None)
+        held = p.state.active_ns + p.state.lru_ns
+        shares = [f"{100 * ns / held:.0f}%" if held else "-" for ns in (p.state.active_ns, p.state.lru_ns)]
+        table.add_row(*_who(p), *(duration(ns) for ns in known), *shares)
+    return table
+
+
+def duration(ns: int | None) -> str:
+    """Three digits and a unit; `-` where there is none, because too many lives go on."""
+    if ns is None:
+        return "-"
+    for unit, size in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
+        if ns >= size:
+            value = ns / size
+            return f"{value:.0f}{unit}" if value >= 99.95 else f"{value:.3g}{unit}"
+    return f"{ns}ns"

@@ -1,0 +1,287 @@
+"""The live source: the kernel's own events through BPF.
+
+The kernel side numbers the allocs, so that no kernel address ever reaches this process. Each record carries how many
+events its alloc has lost so far, which puts every gap at its place in the stream; what is lost after an alloc's last
+record is found by reading the table.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from binder_observe import __version__
+from binder_observe.errors import ObserveError
+from binder_observe.events import DTYPE, NO_ALLOC, EventBatch, Kind, concat, from_records
+from binder_observe.sources import Meta
+from binder_observe.sources.btf import Btf, generation
+from binder_observe.sources.probes import DEFAULT_RING_BYTES, Probes, layout
+from binder_observe.sources.ring import Ring
+
+_SHORTEST_S: Final = 0.001
+_LONGEST_S: Final = 0.1
+_BUSY: Final = 0.125  # a ring fuller than this when it is read is read sooner the next time
+_GOODBYE_S: Final = 2.0  # how long the release of an ended process's allocs is waited for
+
+
+class EbpfSource:
+    """Live events, of the allocs whose owner is in `pids` (init namespace), or of all when it is empty.
+
+    The probes are attached when the object is made; `close()` leaves nothing behind. With `pids`, `batches()` ends
+    when the last of them is gone.
+
+    Raises:
+        UnsupportedError: this machine cannot do it.
+        ObserveError: a pid does not exist or has no binder open.
+    """
+
+    def __init__(
+        self,
+        pids: Sequence[int] = (),
+        *,
+        latency: bool = False,
+        ring_bytes: int = DEFAULT_RING_BYTES,
+        command: str = "",
+    ) -> None:
+        self._seen_tgids = np.zeros(1 << 22, dtype=bool)  # PID_MAX_LIMIT, include/linux/threads.h
+        self._lost_of = np.zeros(1024, dtype=np.int64)  # by alloc number; -1: not described yet
+        self._lost_of[:] = -1
+        self._lost_in_table = 0
+        self._stopping = False
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._pidfds: list[int] = []
+        try:
+            self._pidfds = [_pidfd(pid) for pid in pids]
+            for pid in pids:
+                _need_binder(pid)
+            with Btf.load() as btf:
+                offsets, found = layout(btf), generation(btf)
+            self._probes = Probes(offsets, pids, latency, ring_bytes)
+        except BaseException:
+            self._close_fds()
+            raise
+        try:
+            self._ring = Ring(*self._probes.ring)
+            self._probes.attach()
+        except BaseException:
+            self._probes.close()
+            self._close_fds()
+            raise
+        self._attach_ns = _now()
+        self.missing = self._probes.missing
+        self.meta = Meta(
+            source="live",
+            kernel=os.uname().release,
+            generation=found,
+            page_size=os.sysconf("SC_PAGESIZE"),
+            tool_version=__version__,
+            boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+            clock_offset_ns=time.clock_gettime_ns(time.CLOCK_REALTIME) - self._attach_ns,
+            command=command,
+            filters={"pid": [str(pid) for pid in pids]} if pids else {},
+            probes=self._probes.attached,
+        )
+
+    def batches(self) -> Iterator[EventBatch]:
+        yield self._mark(Kind.ATTACH, self._attach_ns)
+        wait = _LONGEST_S
+        goodbye: float | None = None
+        while not self._stopping:
+            records, full = self._ring.drain()
+            yield self._batch(records)
+            if not len(records) and self._unaccounted():
+                yield self._reconcile()
+            if goodbye is None and self._pidfds and len(select.select(self._pidfds, [], [], 0)[0]) == len(self._pidfds):
+                goodbye = time.monotonic() + _GOODBYE_S
+            if goodbye is not None and (time.monotonic() > goodbye or self._all_released()):
+                break
+            wait = max(wait / 4, _SHORTEST_S) if full > _BUSY else min(wait * 1.5, _LONGEST_S)
+            select.select([self._wake], [], [], wait)
+        self._probes.detach()
+        detach_ns = _now()
+        while len(records := self._ring.drain()[0]):
+            yield self._batch(records)
+        yield self._reconcile()
+        yield self._mark(Kind.DETACH, detach_ns)
+
+    def stop(self) -> None:
+        self._stopping = True
+        os.eventfd_write(self._wake, 1)
+
+    def close(self) -> None:
+        self._probes.close()
+        self._ring.close()
+        self._close_fds()
+
+    def _close_fds(self) -> None:
+        for fd in (*self._pidfds, self._wake):
+            os.close(fd)
+        self._pidfds = []
+
+    def _all_released(self) -> bool:
+        return not any(not released for _, released in self._probes.lost_by_alloc().values())
+
+    def _mark(self, kind: Kind, ts_ns: int) -> EventBatch:
+        return from_records(_row(ts_ns, kind))
+
+    def _unaccounted(self) -> bool:
+        in_ring, in_table = self._probes.lost_totals()
+        accounted = int(np.maximum(self._lost_of, 0).sum())
+        return in_ring > accounted or in_table > self._lost_in_table
+
+    def _batch(self, records: NDArray[np.void]) -> EventBatch:
+        """Records in the schema, with descriptions and gaps put in where they belong."""
+        if not len(records):
+            return from_records(np.zeros(0, dtype=DTYPE))
+        self._grow(int(records["alloc"].max()))
+        rows = np.zeros(len(records), dtype=DTYPE)
+        for column in DTYPE.names or ():
+            rows[column] = records[column]
+        extra: list[tuple[int, NDArray[np.void], str | None]] = []  # before which row, the row, its name
+        names: dict[int, str] = {}
+        before = self._lost_of[records["alloc"]]
+
+        for number, at in _first(records["alloc"], before < 0):
+            self._introduce(number, at, records, rows, extra, names)
+        lost_key = records["alloc"].astype(np.int64) << 32 | records["lost"]
+        for key, at in sorted(_first(lost_key, records["lost"] > before), key=lambda found: found[1]):
+            self._gap(key >> 32, key & 0xFFFF_FFFF, at, int(records["ts_ns"][at]), extra)
+        for tgid, at in _first(records["tgid"], ~self._seen_tgids[records["tgid"]]):
+            self._seen_tgids[tgid] = True
+            comm = _comm(tgid)
+            if comm is not None:
+                extra.append((at, _row(int(records["ts_ns"][at]), Kind.PROCESS, tgid=tgid), comm))
+        for number in records["alloc"][records["kind"] == Kind.RELEASE_END]:
+            self._probes.forget(int(number))
+        return _insert(rows, extra, names)
+
+    def _introduce(
+        self,
+        number: int,
+        at: int,
+        records: NDArray[np.void],
+        rows: NDArray[np.void],
+        extra: list[tuple[int, NDArray[np.void], str | None]],
+        names: dict[int, str],
+    ) -> None:
+        self._lost_of[number] = 0
+        ts_ns = int(records["ts_ns"][at])
+        # Its description stays until forget(), which only a RELEASE_END of the same number brings about.
+        description = self._probes.description(number)
+        pid, pages, high, comm, context = description or (0, 0, 0, "", "")
+        if records["kind"][at] == Kind.MMAP:
+            rows["tgid"][at] = pid
+            names[at] = context
+        else:
+            extra.append((at, _row(ts_ns, Kind.ALLOC, number, pages, pid), context))
+            if high:
+                extra.append((at, _row(ts_ns, Kind.SNAPSHOT_HIGH, number, high), None))
+        if comm:
+            self._seen_tgids[pid] = True
+            extra.append((at, _row(ts_ns, Kind.PROCESS, tgid=pid), comm))
+
+    def _gap(
+        self, number: int, lost: int, at: int, ts_ns: int, extra: list[tuple[int, NDArray[np.void], str | None]]
+    ) -> None:
+        count = lost - int(self._lost_of[number])
+        if count > 0:
+            self._lost_of[number] = lost
+            extra.append((at, _row(ts_ns, Kind.LOST, number, count), None))
+
+    def _reconcile(self) -> EventBatch:
+        """Gaps that no later record has told of."""
+        totals = self._probes.lost_by_alloc()
+        # Whatever was reserved before the table was read comes before the gap; it is in the ring by now.
+        records, _ = self._ring.drain()
+        first = self._batch(records)
+        extra: list[tuple[int, NDArray[np.void], str | None]] = []
+        now = _now()
+        for number, (lost, released) in totals.items():
+            self._grow(number)
+            if self._lost_of[number] < 0:  # not even its first record found room
+                self._lost_of[number] = 0
+                pid, pages, high, comm, context = self._probes.description(number) or (0, 0, 0, "", "")
+                extra.append((0, _row(now, Kind.ALLOC, number, pages, pid), context))
+                extra.append((0, _row(now, Kind.SNAPSHOT_HIGH, number, high), None))
+                extra.append((0, _row(now, Kind.PROCESS, tgid=pid), comm))
+            self._gap(number, lost, 0, now, extra)
+            if released:
+                released_in_ring = (records["alloc"] == number) & (records["kind"] == Kind.RELEASE_END)
+                if not released_in_ring.any():
+                    extra.append((0, _row(now, Kind.RELEASE_END, number), None))
+                self._probes.forget(number)
+        in_table = self._probes.lost_totals()[1]
+        if in_table > self._lost_in_table:
+            extra.append((0, _row(now, Kind.LOST, NO_ALLOC, in_table - self._lost_in_table), None))
+            self._lost_in_table = in_table
+        return concat([first, _insert(np.zeros(0, dtype=DTYPE), extra, {})])
+
+    def _grow(self, number: int) -> None:
+        if number >= len(self._lost_of):
+            more = np.full(max(number + 1, 2 * len(self._lost_of)), -1, dtype=np.int64)
+            more[: len(self._lost_of)] = self._lost_of
+            self._lost_of = more
+
+
+def _first(values: NDArray[np.integer], where: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Each distinct value among the rows of `where`, with its first row."""
+    rows = np.flatnonzero(where)
+    distinct, at = np.unique(values[rows], return_index=True)
+    return [(int(value), int(rows[i])) for value, i in zip(distinct, at, strict=True)]
+
+
+def _row(ts_ns: int, kind: Kind, alloc: int = NO_ALLOC, page: int = 0, tgid: int = 0) -> NDArray[np.void]:
+    return np.array([(ts_ns, kind, alloc, page, 0, tgid, 0)], dtype=DTYPE)
+
+
+def _insert(
+    rows: NDArray[np.void], extra: list[tuple[int, NDArray[np.void], str | None]], names: dict[int, str]
+) -> EventBatch:
+    """`rows` with each extra one put before the row that it names, in the order of `extra` there."""
+    if not extra:
+        return from_records(rows, names)
+    extra.sort(key=lambda item: item[0])
+    at = np.array([item[0] for item in extra])
+    merged = np.insert(rows, at, np.concatenate([item[1] for item in extra]))
+    moved = {row + int(np.searchsorted(at, row, side="right")): name for row, name in names.items()}
+    moved.update({int(row) + i: extra[i][2] or "" for i, row in enumerate(at) if extra[i][2] is not None})
+    return from_records(merged, moved)
+
+
+def _now() -> int:
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+def _comm(tgid: int) -> str | None:
+    """The name of a process that just acted; None when it is gone already."""
+    try:
+        return Path(f"/proc/{tgid}/comm").read_text().rstrip("\n")
+    except OSError:
+        return None
+
+
+def _pidfd(pid: int) -> int:
+    try:
+        return os.pidfd_open(pid)
+    except (ProcessLookupError, ValueError, OverflowError) as error:
+        raise ObserveError(f"there is no process {pid}") from error
+    except OSError as error:  # EINVAL: a thread that does not lead its process
+        raise ObserveError(f"{pid} is not a process: {error.strerror}") from error
+
+
+def _need_binder(pid: int) -> None:
+    """A question about a process that has no binder open would be answered by silence."""
+    files = Path(f"/proc/{pid}/fd")
+    try:
+        opened = [os.readlink(files / fd) for fd in os.listdir(files)]
+    except OSError as error:
+        raise ObserveError(f"cannot see the open files of process {pid}: {error.strerror}") from error
+    if not any("binder" in Path(target).name or "/binderfs/" in target for target in opened):
+        raise ObserveError(f"process {pid} ({_comm(pid) or '?'}) has no binder device open")

@@ -1,0 +1,183 @@
+"""Loads and attaches the BPF programs of `probes/`. The only file that uses bcc."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from binder_observe.errors import ObserveError, UnsupportedError
+from binder_observe.events import TABLE, Kind
+from binder_observe.sources.bcc_loader import load_bcc
+from binder_observe.sources.btf import Btf
+
+DEFAULT_RING_BYTES: Final = 8 << 20
+MAX_ALLOCS: Final = 16384
+# Functions of binder_alloc.c that binder.c calls, so they exist whatever the compiler inlines.
+_RELEASE: Final = "binder_alloc_deferred_release"
+_MMAP: Final = "binder_alloc_mmap_handler"
+_PROGRAM: Final = "binder_pages.c"
+
+
+def probes_directory() -> Path:
+    """Where the BPF sources are: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    for directory in (package / "probes", package.parent / "probes"):
+        if (directory / _PROGRAM).is_file():
+            return directory
+    raise ObserveError(f"{_PROGRAM} is missing from this installation of binder-observe; install it again")
+
+
+def check_ring_bytes(size: int) -> int:
+    """Raises ObserveError unless the kernel takes a ring buffer of that size (a power of two of pages)."""
+    if size < mmap.PAGESIZE or size & (size - 1) or size > 1 << 30:
+        raise ObserveError(
+            f"a ring buffer of {size} bytes is not possible; give a power of two from {mmap.PAGESIZE} to {1 << 30}"
+        )
+    return size
+
+
+def layout(btf: Btf) -> dict[str, int]:
+    """The offsets that `binder_pages.c` asks for, in bytes, by the names of its defines."""
+    return {
+        "ALLOC_PID": btf.offset("binder_alloc", "pid"),
+        "ALLOC_SIZE": btf.offset("binder_alloc", "buffer_size"),
+        "ALLOC_HIGH": btf.offset("binder_alloc", "pages_high"),
+        "PROC_ALLOC": btf.offset("binder_proc", "alloc"),
+        "PROC_CONTEXT": btf.offset("binder_proc", "context"),
+        "PROC_TSK": btf.offset("binder_proc", "tsk"),
+        "CONTEXT_NAME": btf.offset("binder_context", "name"),
+        "TASK_COMM": btf.offset("task_struct", "comm"),
+    }
+
+
+class Probes:
+    """The compiled programs with their maps. Attached by `attach()`; `close()` leaves nothing behind.
+
+    Raises UnsupportedError (no bcc, no headers, no BTF, a tracepoint that is essential missing) with what mends it.
+    """
+
+    def __init__(self, offsets: dict[str, int], owners: Sequence[int], latency: bool, ring_bytes: int) -> None:
+        bcc = load_bcc()
+        self._latency = latency
+        self._ring_bytes = check_ring_bytes(ring_bytes)
+        defines = {**offsets, "RING_PAGES": ring_bytes // mmap.PAGESIZE, "MAX_ALLOCS": MAX_ALLOCS}
+        if owners:
+            defines["FILTER_OWNER"] = 1
+        if latency:
+            defines["LATENCY"] = 1
+        source = probes_directory()
+        cflags = [f"-D{name}={value}" for name, value in defines.items()]
+        cflags += ["-I", str(source), "-w"]
+        with _compiler_output() as said:
+            try:
+                self._bpf: Any = bcc.BPF(src_file=str(source / _PROGRAM), cflags=cflags)
+            except Exception as error:
+                raise UnsupportedError(_why(f"bcc cannot compile the probes ({error})", said), "binder-observe doctor") from error
+        self._raw_tracepoint: int = bcc.BPF.RAW_TRACEPOINT
+        for pid in owners:
+            self._bpf["owners"][ctypes.c_uint32(pid)] = ctypes.c_uint8(1)
+        self.attached: list[str] = []
+        self.missing: list[str] = []
+
+    def attach(self) -> None:
+        """Release and mmap first, so that no alloc is seen whose end could be missed; then the tracepoints."""
+        with _compiler_output() as said:
+            try:
+                for function, program in ((_RELEASE, "release"), (_MMAP, "mmap")):
+                    self._bpf.attach_kprobe(event=function, fn_name=f"{program}_entry")
+                    self._bpf.attach_kretprobe(event=function, fn_name=f"{program}_return")
+                    self.attached.append(function)
+            except Exception as error:
+                raise UnsupportedError(_why(f"cannot probe {function} ({error})", said), "binder-observe doctor") from error
+            for row in TABLE:
+                if row.tracepoint is None or not (row.default or self._latency):
+                    continue
+                try:
+                    program_name = row.kind.name.lower()
+                    self._bpf.load_func(program_name, self._raw_tracepoint)
+                    self._bpf.attach_raw_tracepoint(tp=row.tracepoint, fn_name=program_name)
+                    self.attached.append(row.tracepoint)
+                except Exception as error:
+                    if row.essential:
+                        raise UnsupportedError(
+                            _why(f"cannot attach to the tracepoint binder:{row.tracepoint} ({error})", said),
+                            "binder-observe doctor",
+                        ) from error
+                    self.missing.append(row.tracepoint)
+
+    def detach(self) -> None:
+        """Stops new events; what is in the ring stays readable."""
+        for tracepoint in list(self._bpf.raw_tracepoint_fds):
+            self._bpf.detach_raw_tracepoint(tracepoint)
+        for event in list(self._bpf.kprobe_fds):
+            self._bpf.detach_kprobe_event(event)
+
+    def close(self) -> None:
+        self._bpf.cleanup()
+
+    @property
+    def ring(self) -> tuple[int, int]:
+        """The ring buffer map's file descriptor and its size in bytes."""
+        return int(self._bpf["ring"].map_fd), self._ring_bytes
+
+    def description(self, number: int) -> tuple[int, int, int, str, str] | None:
+        """(owner pid, mapping pages, pages_high, comm, context) of an alloc."""
+        try:
+            found = self._bpf["descriptions"][ctypes.c_uint32(number)]
+        except KeyError:
+            return None
+        return (
+            int(found.pid), int(found.pages), int(found.high),
+            bytes(found.comm).decode(errors="replace"), bytes(found.context).decode(errors="replace"),
+        )  # fmt: skip
+
+    def forget(self, number: int) -> None:
+        """Drops the description of a released alloc."""
+        try:
+            del self._bpf["descriptions"][ctypes.c_uint32(number)]
+        except KeyError:
+            return
+
+    def lost_totals(self) -> tuple[int, int]:
+        """Events lost so far, exactly: for want of room in the ring, and in the table of allocs."""
+        table = self._bpf["lost"]
+        return int(table.sum(ctypes.c_uint32(0)).value), int(table.sum(ctypes.c_uint32(1)).value)
+
+    def lost_by_alloc(self) -> dict[int, tuple[int, bool]]:
+        """Per alloc number: events lost so far, and whether it is released."""
+        found = {int(k.number): (int(k.lost), False) for k in self._bpf["allocs"].values() if k.number}
+        for number, description in self._bpf["descriptions"].items():
+            if description.released:
+                found[int(number.value)] = (int(description.lost), True)
+        return found
+
+
+def tracepoint_kinds(latency: bool) -> list[Kind]:
+    """The kinds that are probed."""
+    return [row.kind for row in TABLE if row.tracepoint and (row.default or latency)]
+
+
+@contextmanager
+def _compiler_output() -> Iterator[Path]:
+    """Keeps what clang and libbpf write on file descriptor 2 off the terminal; yields where it goes."""
+    with tempfile.NamedTemporaryFile(prefix="binder-observe-") as sink:
+        saved = os.dup(2)
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield Path(sink.name)
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
+def _why(what: str, said: Path) -> str:
+    """The failure with the compiler's or verifier's first error line, where there is one."""
+    lines = said.read_text(errors="replace").splitlines()
+    error = next((line.strip() for line in lines if "error" in line.lower()), lines[-1].strip() if lines else "")
+    return f"{what}: {error}" if error else what
