@@ -6,7 +6,7 @@
  *
  * The loader defines, from BTF: ALLOC_PID, ALLOC_SIZE, ALLOC_HIGH (offsets in struct binder_alloc), PROC_ALLOC,
  * PROC_CONTEXT, PROC_TSK (in struct binder_proc), CONTEXT_NAME (struct binder_context), TASK_COMM (struct
- * task_struct); and from the user's options: RING_PAGES, MAX_ALLOCS, FILTER_OWNER, LATENCY.
+ * task_struct); and from the user's options: RING_PAGES, MAX_ALLOCS, FILTER_OWNER, LATENCY; and SPARES where tracepoints can be preempted.
  */
 #include <uapi/linux/ptrace.h>
 #include "record.h"
@@ -15,6 +15,7 @@
 struct known {
 	u32 number;
 	u32 lost; /* events that found no room in the ring */
+	u64 last; /* identity() of the last event that happened under the alloc's lock */
 };
 
 BPF_RINGBUF_OUTPUT(ring, RING_PAGES);
@@ -24,6 +25,8 @@ BPF_TABLE("hash", u32, u8, owners, 4096);
 BPF_TABLE("hash", u32, u64, in_mmap, 4096);    /* tid -> alloc, from entry to return */
 BPF_TABLE("hash", u32, u64, in_release, 4096); /* tid -> alloc */
 BPF_TABLE("array", u32, u32, last_number, 1);
+BPF_TABLE("lru_hash", u32, u64, last_install, 4096); /* tid -> identity() of its last install event */
+BPF_TABLE("percpu_array", u32, u64, rescued, 64);    /* by kind: events that a spare took */
 BPF_TABLE("percpu_array", u32, u64, lost, 2); /* LOST_RING, LOST_TABLE */
 
 #define LOST_RING 0  /* no room in the ring buffer */
@@ -102,22 +105,11 @@ static __always_inline struct known *introduce(u64 alloc)
 	return allocs.lookup(&alloc);
 }
 
-static __always_inline void note(u64 alloc, u32 page, u8 kind)
+static __always_inline void submit(struct known *known, u32 page, u8 kind)
 {
-	struct known *known = allocs.lookup(&alloc);
-	struct record *record;
+	struct record *record = ring.ringbuf_reserve(sizeof(*record));
 	u64 task;
 
-	if (!known)
-		known = introduce(alloc);
-	if (!known) {
-		count_lost(LOST_TABLE);
-		return;
-	}
-	if (!known->number)
-		return;
-
-	record = ring.ringbuf_reserve(sizeof(*record));
 	if (!record) {
 		count_lost(LOST_RING);
 		__sync_fetch_and_add(&known->lost, 1);
@@ -137,66 +129,216 @@ static __always_inline void note(u64 alloc, u32 page, u8 kind)
 	ring.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 }
 
-int alloc_page_start(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline void note(u64 alloc, u32 page, u8 kind)
 {
-	note(ctx->args[0], ctx->args[1], ALLOC_PAGE_START);
-	return 0;
+	struct known *known = allocs.lookup(&alloc);
+
+	if (!known)
+		known = introduce(alloc);
+	if (!known)
+		count_lost(LOST_TABLE);
+	else if (known->number)
+		submit(known, page, kind);
 }
 
+/*
+ * Since tracepoints no longer disable preemption (they are under SRCU-fast and __bpf_trace_run() only disables
+ * migration), a task can be preempted inside a BPF program, and the kernel then silently skips that same program for
+ * every other task on that CPU (bpf_prog_get_recursion_context(); `recursion_misses` in the program's fdinfo). So each
+ * tracepoint has spare programs behind the first one: copies that act only when no program before them took the event.
+ *
+ * Whether one did is told by the event's identity. Under the alloc's lock no other event of the alloc can come between
+ * the first program and the spares. Installs happen outside of it (since 6.8), but a task has one at a time.
+ */
+#ifdef SPARES
+static __always_inline u64 identity(u32 page, u8 kind)
+{
+	return bpf_get_current_pid_tgid() << 32 | (u64)page << 8 | kind;
+}
+
+static __always_inline int is_install(u8 kind)
+{
+	return kind == ALLOC_PAGE_START || kind == ALLOC_PAGE_END;
+}
+
+static __always_inline void remember(struct known *known, u32 page, u8 kind)
+{
+	u32 tid = bpf_get_current_pid_tgid();
+	u64 id = identity(page, kind);
+
+	if (is_install(kind))
+		last_install.update(&tid, &id);
+	else
+		known->last = id;
+}
+
+static __always_inline void spare(u64 alloc, u32 page, u8 kind)
+{
+	struct known *known = allocs.lookup(&alloc);
+	u32 tid = bpf_get_current_pid_tgid();
+	u32 which = kind;
+	u64 *last, *n;
+
+	if (known && !known->number)
+		return;
+	if (known) {
+		last = is_install(kind) ? last_install.lookup(&tid) : &known->last;
+		if (last && *last == identity(page, kind))
+			return;
+	} else {
+		known = introduce(alloc);
+		if (!known || !known->number)
+			return; /* the loader counts it: missed and not rescued */
+	}
+	remember(known, page, kind);
+	n = rescued.lookup(&which);
+	if (n)
+		__sync_fetch_and_add(n, 1);
+	submit(known, page, kind);
+}
+#endif
+
+static __always_inline void first(u64 alloc, u32 page, u8 kind)
+{
+#ifdef SPARES
+	struct known *known = allocs.lookup(&alloc);
+
+	if (!known)
+		known = introduce(alloc);
+	if (!known) {
+		count_lost(LOST_TABLE);
+	} else if (known->number) {
+		remember(known, page, kind);
+		submit(known, page, kind);
+	}
+#else
+	note(alloc, page, kind);
+#endif
+}
+
+int alloc_page_start(struct bpf_raw_tracepoint_args *ctx)
+{
+	first(ctx->args[0], ctx->args[1], ALLOC_PAGE_START);
+	return 0;
+}
 int alloc_page_end(struct bpf_raw_tracepoint_args *ctx)
 {
-	note(ctx->args[0], ctx->args[1], ALLOC_PAGE_END);
+	first(ctx->args[0], ctx->args[1], ALLOC_PAGE_END);
 	return 0;
 }
 
 int alloc_lru_start(struct bpf_raw_tracepoint_args *ctx)
 {
-	note(ctx->args[0], ctx->args[1], ALLOC_LRU_START);
+	first(ctx->args[0], ctx->args[1], ALLOC_LRU_START);
 	return 0;
 }
 
 int free_lru_start(struct bpf_raw_tracepoint_args *ctx)
 {
-	note(ctx->args[0], ctx->args[1], FREE_LRU_START);
+	first(ctx->args[0], ctx->args[1], FREE_LRU_START);
 	return 0;
 }
 
 int unmap_kernel_start(struct bpf_raw_tracepoint_args *ctx)
 {
-	note(ctx->args[0], ctx->args[1], UNMAP_KERNEL_START);
+	first(ctx->args[0], ctx->args[1], UNMAP_KERNEL_START);
 	return 0;
 }
 
 #ifdef LATENCY
 int alloc_lru_end(struct bpf_raw_tracepoint_args *ctx)
 {
-	note(ctx->args[0], ctx->args[1], ALLOC_LRU_END);
+	first(ctx->args[0], ctx->args[1], ALLOC_LRU_END);
 	return 0;
 }
 
 int free_lru_end(struct bpf_raw_tracepoint_args *ctx)
 {
-	note(ctx->args[0], ctx->args[1], FREE_LRU_END);
+	first(ctx->args[0], ctx->args[1], FREE_LRU_END);
 	return 0;
 }
 
 int unmap_kernel_end(struct bpf_raw_tracepoint_args *ctx)
 {
-	note(ctx->args[0], ctx->args[1], UNMAP_KERNEL_END);
+	first(ctx->args[0], ctx->args[1], UNMAP_KERNEL_END);
 	return 0;
 }
 
 int unmap_user_start(struct bpf_raw_tracepoint_args *ctx)
 {
-	note(ctx->args[0], ctx->args[1], UNMAP_USER_START);
+	first(ctx->args[0], ctx->args[1], UNMAP_USER_START);
 	return 0;
 }
 
 int unmap_user_end(struct bpf_raw_tracepoint_args *ctx)
 {
-	note(ctx->args[0], ctx->args[1], UNMAP_USER_END);
+	first(ctx->args[0], ctx->args[1], UNMAP_USER_END);
 	return 0;
 }
+#endif
+
+#ifdef SPARES
+int spare_alloc_page_start(struct bpf_raw_tracepoint_args *ctx)
+{
+	spare(ctx->args[0], ctx->args[1], ALLOC_PAGE_START);
+	return 0;
+}
+
+int spare_alloc_page_end(struct bpf_raw_tracepoint_args *ctx)
+{
+	spare(ctx->args[0], ctx->args[1], ALLOC_PAGE_END);
+	return 0;
+}
+
+int spare_alloc_lru_start(struct bpf_raw_tracepoint_args *ctx)
+{
+	spare(ctx->args[0], ctx->args[1], ALLOC_LRU_START);
+	return 0;
+}
+
+int spare_free_lru_start(struct bpf_raw_tracepoint_args *ctx)
+{
+	spare(ctx->args[0], ctx->args[1], FREE_LRU_START);
+	return 0;
+}
+
+int spare_unmap_kernel_start(struct bpf_raw_tracepoint_args *ctx)
+{
+	spare(ctx->args[0], ctx->args[1], UNMAP_KERNEL_START);
+	return 0;
+}
+
+#ifdef LATENCY
+int spare_alloc_lru_end(struct bpf_raw_tracepoint_args *ctx)
+{
+	spare(ctx->args[0], ctx->args[1], ALLOC_LRU_END);
+	return 0;
+}
+
+int spare_free_lru_end(struct bpf_raw_tracepoint_args *ctx)
+{
+	spare(ctx->args[0], ctx->args[1], FREE_LRU_END);
+	return 0;
+}
+
+int spare_unmap_kernel_end(struct bpf_raw_tracepoint_args *ctx)
+{
+	spare(ctx->args[0], ctx->args[1], UNMAP_KERNEL_END);
+	return 0;
+}
+
+int spare_unmap_user_start(struct bpf_raw_tracepoint_args *ctx)
+{
+	spare(ctx->args[0], ctx->args[1], UNMAP_USER_START);
+	return 0;
+}
+
+int spare_unmap_user_end(struct bpf_raw_tracepoint_args *ctx)
+{
+	spare(ctx->args[0], ctx->args[1], UNMAP_USER_END);
+	return 0;
+}
+#endif
 #endif
 
 /* A return probe does not see the argument, so the entry keeps it by task. */

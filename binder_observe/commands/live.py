@@ -82,9 +82,11 @@ def ebpf_source(pids: tuple[int, ...], latency: bool, buffer_size: int, quiet: b
             mend = check.mend.replace("sudo binder-observe doctor", "sudo binder-observe") if check.mend else None
             raise UnsupportedError(f"{check.title}: {check.detail}", mend)
 
+    from binder_observe.sources.ebpf import EbpfSource, check_pids
+
+    check_pids(pids)
     # The tracker's loop is compiled (or read from its cache) before anything is attached.
-    import binder_observe.transitions
-    from binder_observe.sources.ebpf import EbpfSource
+    import binder_observe.transitions  # noqa: F401
 
     source = EbpfSource(pids, latency=latency, ring_bytes=buffer_size, command=shlex.join(sys.argv[1:]))
     if source.missing and not quiet:

@@ -27,8 +27,8 @@ class BinderAlloc:
 
     __slots__ = (
         "allocated_buffers", "buffer_size", "first_buffer", "fput", "free_async_space", "free_buffers", "freelist",
-        "kernel", "key", "lock", "lru_pages", "mapped", "mm", "number", "oneway_spam_detected", "pages", "pages_high", "pid",
-        "released", "vma",
+        "kernel", "key", "lock", "lru_pages", "mapped", "mm", "number", "oneway_spam_detected", "pages", "pages_high",
+        "pid", "released", "vma",
     )  # fmt: skip
 
     def __init__(self, kernel: Kernel, owner: Task, mm: Mm) -> None:

@@ -42,6 +42,7 @@ class BinderBuffer(RbNode):
 
     def __init__(self, user_data: int, prev: BinderBuffer | None, following: BinderBuffer | None) -> None:
         """A free one between `prev` and `following`. The rest is set as it goes into the tree or is allocated."""
+        self.child = [None, None]  # all of the node that must be there before it is linked
         self.user_data = user_data
         self.prev = prev
         self.next = following

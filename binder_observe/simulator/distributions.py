@@ -49,14 +49,13 @@ def pareto(minimum: float, shape: float, maximum: float) -> Distribution:
     return tuple(min(round(minimum / (1 - _middle(i)) ** (1 / shape)), round(maximum)) for i in range(QUANTILES))
 
 
-def choice(values: list[float], weights: list[float]) -> Distribution:
-    """A few values by weight."""
+def choice(parts: list[Distribution], weights: list[float]) -> Distribution:
+    """One of several by weight; a constant among them is one value."""
     total = sum(weights)
-    pairs = sorted(zip(values, weights, strict=True))
     table: list[int] = []
     reached = 0.0
-    for value, weight in pairs:
+    for part, weight in zip(parts, weights, strict=True):
         reached += weight
-        end = round(QUANTILES * reached / total)
-        table.extend([round(value)] * (end - len(table)))
-    return tuple(table)
+        count = round(QUANTILES * reached / total) - len(table)
+        table.extend(part[int((i + 0.5) / count * QUANTILES)] for i in range(count))
+    return tuple(sorted(table))

@@ -20,7 +20,9 @@ from binder_observe.simulator.buffers import (
     binder_alloc_free_buf,
     binder_alloc_new_buf,
     binder_alloc_prepare_to_free,
+    binder_free_buf_locked,
 )
+from binder_observe.simulator.costs import LOCK_HELD_NS
 from binder_observe.simulator.kernel import Kernel
 from binder_observe.simulator.mm import Mm, mmput_async, munmap
 from binder_observe.simulator.scheduler import Steps, run_alone
@@ -138,7 +140,7 @@ def binder_transaction(
 
 def binder_free_buf(freer: Process, proc: BinderProc, buffer: BinderBuffer) -> Steps[int]:
     """BC_FREE_BUFFER by a thread of `freer`; a one-way buffer lets the next one-way transaction be delivered."""
-    if _died(proc) or isinstance(binder_alloc_prepare_to_free(proc.alloc, buffer.user_data), int | None):
+    if _died(proc) or binder_alloc_prepare_to_free(proc.alloc, buffer.user_data) is not buffer:
         return -ESRCH
     freer.busy += 1
     proc.tmp_ref += 1
@@ -146,7 +148,14 @@ def binder_free_buf(freer: Process, proc: BinderProc, buffer: BinderBuffer) -> S
         proc.async_todo.popleft()
         if proc.async_todo:
             proc.async_todo[0].allow_user_free = True
-    yield from binder_alloc_free_buf(proc.alloc, buffer)
+    alloc = proc.alloc
+    lock = alloc.lock
+    if not lock.trylock():  # binder_alloc_free_buf(), written out: it is half of all there is to do
+        yield from lock.lock()
+    if proc.kernel.scheduler.passes(LOCK_HELD_NS):
+        yield
+    binder_free_buf_locked(alloc, buffer)
+    lock.unlock()
     freer.busy -= 1
     proc.tmp_ref -= 1
     if proc.tmp_ref == 0 and _died(proc):
@@ -191,10 +200,19 @@ def _fput(proc: BinderProc) -> None:
         run_alone(_binder_deferred_release(proc))
         kernel.trace.switch_to(current, kernel.trace.now)
     else:
-        kernel.scheduler.spawn(KWORKER, _binder_deferred_release(proc), delay_ns=20_000)
+        kernel.deferred.append(lambda: _binder_deferred_release(proc))
+        if len(kernel.deferred) == 1:
+            kernel.scheduler.spawn(KWORKER, _binder_deferred_func(kernel), delay_ns=20_000)
 
 
 KWORKER = Task(61, 61, "kworker/0:2")
+
+
+def _binder_deferred_func(kernel: Kernel) -> Steps[None]:
+    """The one work item of the driver: releases one file after the other."""
+    while kernel.deferred:
+        yield from kernel.deferred[0]()
+        kernel.deferred.popleft()
 
 
 def _binder_deferred_release(proc: BinderProc) -> Steps[None]:

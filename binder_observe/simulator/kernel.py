@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -10,7 +12,7 @@ from binder_observe.simulator.faults import Faults
 from binder_observe.simulator.generation import differences
 from binder_observe.simulator.list_lru import ListLru
 from binder_observe.simulator.memory import Memory
-from binder_observe.simulator.scheduler import Scheduler
+from binder_observe.simulator.scheduler import Scheduler, Steps
 from binder_observe.simulator.shrinker import binder_shrink_scan
 from binder_observe.simulator.trace import Trace
 
@@ -26,8 +28,8 @@ class Kernel:
     """
 
     __slots__ = (
-        "_next_alloc", "allocs", "binder_freelist", "binder_shrink_scan", "diff", "emit", "faults", "memory",
-        "nr_deferred", "page_mask", "page_shift", "page_size", "random", "scheduler", "trace", "truth",
+        "_next_alloc", "allocs", "binder_freelist", "binder_shrink_scan", "deferred", "diff", "emit", "faults",
+        "memory", "nr_deferred", "page_mask", "page_shift", "page_size", "random", "scheduler", "trace", "truth",
     )  # fmt: skip
 
     def __init__(
@@ -46,6 +48,7 @@ class Kernel:
         self.memory = Memory()
         self.binder_freelist = ListLru()
         self.binder_shrink_scan = binder_shrink_scan  # the one shrinker that is registered
+        self.deferred: deque[Callable[[], Steps[None]]] = deque()  # binder_deferred_list: what its kworker has to do
         self.nr_deferred = 0  # struct shrinker: scanning that do_shrink_slab() has put off
         self.faults: Faults | None = None
         self.truth: Truth | None = None

@@ -59,8 +59,8 @@ class _Author:
 
     def senders(self) -> list[tuple[str, str]]:
         """(process, context) that can call; once in a while one whose call must fail, because nobody answers."""
-        answered = []
-        others = []
+        answered: list[tuple[str, str]] = []
+        others: list[tuple[str, str]] = []
         for actor in self.living():
             for number in self.own(actor):
                 context = self.list.files[number].context

@@ -57,7 +57,8 @@ def _rotate_set_parents(old: RbNode, new: RbNode, root: RbRoot, red: bool) -> No
 
 def rb_link_node(node: RbNode, parent: RbNode | None, side: int, root: RbRoot) -> None:
     """Hangs `node` as a red leaf below `parent`; `rb_insert_color()` must follow."""
-    node.child = [None, None]
+    child = node.child
+    child[LEFT] = child[RIGHT] = None
     node.parent = parent
     node.red = True
     if parent is None:

@@ -216,7 +216,8 @@ class RequestList:
             "extra": words.number("extra", MAX_TRANSACTION_BYTES, 0),
         }
         if numbers["data"] < numbers["objects"] * OBJECT_BYTES:
-            self._refuse(f"data={numbers['data']} is too small for {numbers['objects']} objects of {OBJECT_BYTES} bytes")
+            objects = f"{numbers['objects']} objects of {OBJECT_BYTES} bytes"
+            self._refuse(f"data={numbers['data']} is too small for {objects}")
         if numbers["extra"] % 8:
             self._refuse("extra must be a multiple of 8")
         if not oneway:

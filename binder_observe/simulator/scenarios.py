@@ -4,7 +4,7 @@ Every key is documented here, below its name; `binder_observe/simulator/scenario
 quantity that varies (marked *) is a number, or a table with one key:
 
     {uniform = [low, high]}              {exponential = mean}            {lognormal = [median, sigma]}
-    {pareto = [minimum, shape, maximum]} {choice = [[value, weight], ...]}
+    {pareto = [minimum, shape, maximum]} {choice = [[quantity, weight], ...]}
 """
 
 from __future__ import annotations
@@ -81,6 +81,8 @@ class Traffic:
     """Share of received buffers that are never freed (of a one-way that also stops the receiver's queue)."""
     start_s: float = 0.0
     stop_s: float = INFINITE_S
+    burst_s: float = INFINITE_S
+    """Each sending process does it only so long after its own start, s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,12 +223,13 @@ def _distribution(value: object, path: tuple[str | int, ...], scale: float = 1.0
     if name == "exponential":
         return distributions.exponential(_number(given, path) * scale)
     if name == "choice":
-        if not isinstance(given, list) or not given or not all(isinstance(p, list) and len(p) == 2 for p in given):
-            raise _MistakeError(path, "choice takes a list of [value, weight]")
+        if not isinstance(given, list) or not all(isinstance(part, list) and len(part) == 2 for part in given):
+            raise _MistakeError(path, "choice takes a list of [quantity, weight]")
         weights = [_number(weight, path) for _, weight in given]
         if not sum(weights):
             raise _MistakeError(path, "the weights of a choice are all 0")
-        return distributions.choice([_number(v, path) * scale for v, _ in given], weights)
+        parts = [_distribution(part, path, scale) for part, _ in given]
+        return distributions.choice(parts, weights)
     if name not in _NUMBERS:
         raise _MistakeError(path, f"there is no distribution {name!r}: it must be a number, exponential, choice, "
                        + ", ".join(_NUMBERS))  # fmt: skip
@@ -329,7 +332,7 @@ def _scenario(name: str, document: dict[str, object]) -> Scenario:
 def _check(scenario: Scenario) -> None:
     """What one key cannot know of another."""
     if scenario.page_size not in (4096, 16384, 65536):
-        raise _MistakeError(("page_size",), f"a page size of {scenario.page_size} bytes: it must be 4096, 16384 or 65536")
+        raise _MistakeError(("page_size",), f"pages of {scenario.page_size} bytes: it must be 4096, 16384 or 65536")
     if scenario.cpus < 1:
         raise _MistakeError(("cpus",), "there must be a CPU")
     if not 0 < scenario.duration_s < INFINITE_S:
@@ -347,14 +350,16 @@ def _check(scenario: Scenario) -> None:
     for i, traffic in enumerate(scenario.traffic):
         for key, name in (("from", traffic.sender), ("to", traffic.to)):
             if name not in groups:
-                raise _MistakeError(("traffic", i, key), f"there is no group {name!r}: it must be one of {', '.join(groups)}")
+                known = ", ".join(groups)
+                raise _MistakeError(("traffic", i, key), f"there is no group {name!r}: it must be one of {known}")
             if traffic.context not in groups[name].contexts:
                 raise _MistakeError(("traffic", i, "context"), f"the group {name!r} does not open {traffic.context!r}")
         if traffic.leak > 1:
             raise _MistakeError(("traffic", i, "leak"), f"a share of {traffic.leak:g} is more than all")
     for i, fault in enumerate(scenario.fault):
         if fault.name not in FAULTS:
-            raise _MistakeError(("fault", i, "name"), f"there is no fault {fault.name!r}: it must be one of {', '.join(FAULTS)}")
+            known = ", ".join(FAULTS)
+            raise _MistakeError(("fault", i, "name"), f"there is no fault {fault.name!r}: it must be one of {known}")
         if fault.rate > 1:
             raise _MistakeError(("fault", i, "rate"), f"a rate of {fault.rate:g} is more than always")
 

@@ -29,6 +29,8 @@ from binder_observe.simulator.scheduler import Steps, Thread
 from binder_observe.simulator.trace import Task
 from binder_observe.simulator.vmscan import drop_slab, start_kswapd, try_to_free_pages
 
+# Threads of a process that serve calls: DEFAULT_MAX_BINDER_THREADS (15) of libbinder's ProcessState.cpp, and its first.
+POOL_THREADS: Final = 16
 WAKE_NS: Final = 15_000  # from one process to a thread of the other: a wake-up and a switch. A choice.
 SECOND: Final = 1_000_000_000
 
@@ -36,16 +38,23 @@ SECOND: Final = 1_000_000_000
 class _Member:
     """One running process of a group, with its file of each context."""
 
-    __slots__ = ("index", "looper", "process", "procs", "server_tasks", "todo")
+    __slots__ = ("idle", "index", "looper", "process", "procs", "queue", "threads", "todo")
 
     def __init__(self, process: Process, index: int) -> None:
         self.process = process
         self.index = index
         self.procs: dict[str, BinderProc] = {}
-        self.server_tasks: list[Task] = []
+        # Its pool of threads that serve calls: those without work, how many there are, and callers that wait for one.
+        self.idle: list[Task] = []
+        self.threads = 0
+        self.queue: deque[Thread] = deque()
         # One-way work, handled in order by one thread: (what, how long, kept for good).
         self.todo: deque[tuple[BinderProc, BinderBuffer, int, bool]] = deque()
         self.looper: Thread | None = None  # set while it sleeps
+
+
+def _gone(member: _Member) -> bool:
+    return member.process.exited
 
 
 class Workload:
@@ -122,6 +131,8 @@ class Workload:
             yield from exit_process(member.process)
             if member.looper is not None:
                 scheduler.wake(member.looper)
+            while member.queue:
+                scheduler.wake(member.queue.popleft())
             if group.respawn_s is None:
                 return
             if scheduler.passes(draw(group.respawn_s, random)):
@@ -134,7 +145,6 @@ class Workload:
         comm = group.name if group.count == 1 else f"{group.name[: 15 - len(str(index)) - 1]}-{index}"
         process = Process(kernel, pid, comm, pid % self.scenario.cpus)
         member = _Member(process, index)
-        member.server_tasks = [self._thread_of(process) for _ in range(4)]
         mapping = default_mapping_bytes(kernel.page_size)
         if group.mapping_kib is not None:
             mapping = round(group.mapping_kib * 1024)
@@ -172,6 +182,11 @@ class Workload:
         member = members[int(random.random() * count)]
         return None if member is sender else member
 
+    def _stop_ns(self, traffic: Traffic) -> int:
+        """When a thread that starts now has sent enough."""
+        burst_ends = self.kernel.trace.now + round(traffic.burst_s * SECOND)
+        return min(self._start_ns + round(traffic.stop_s * SECOND), burst_ends)
+
     def _calls(self, client: _Member, traffic: Traffic, random: Random) -> Steps[None]:
         """One thread that calls, waits for the reply, keeps it for a while, and pauses."""
         kernel = self.kernel
@@ -181,7 +196,7 @@ class Workload:
         client_proc = client.procs[traffic.context]
         assert scheduler.running is not None
         client_task = scheduler.running.task
-        stop_ns = self._start_ns + round(traffic.stop_s * SECOND)
+        stop_ns = self._stop_ns(traffic)
         uniform = random.random
         intervals, handle_us, hold_us = traffic.interval_us, traffic.handle_us, traffic.hold_us
         data_bytes, objects, reply_bytes = traffic.data_bytes, traffic.objects, traffic.reply_bytes
@@ -190,7 +205,7 @@ class Workload:
         while True:
             if scheduler.passes(intervals[int(uniform() * QUANTILES)]):
                 yield
-            if client_process.exited or kernel.trace.now >= stop_ns:
+            if _gone(client) or kernel.trace.now >= stop_ns:
                 return
             server = self._target(traffic, client, random)
             if server is None:
@@ -209,19 +224,31 @@ class Workload:
                 outcomes[f"call {buffer}"] += 1
                 continue
 
-            server_tasks = server.server_tasks
+            while not server.idle and server.threads == POOL_THREADS and not _gone(server):
+                waiter = scheduler.blocks()
+                assert waiter is not None
+                server.queue.append(waiter)
+                yield
+            if server.idle:
+                server_task = server.idle.pop()
+            else:
+                server.threads += 1
+                server_task = self._thread_of(server.process)
             if scheduler.passes(WAKE_NS + handle_us[int(uniform() * QUANTILES)]):
                 yield
-            if server_proc.is_dead or server.process.exited:
+            if server_proc.is_dead or _gone(server):
                 outcomes["call died"] += 1
                 continue
-            scheduler.become(server_tasks[int(uniform() * len(server_tasks))])
+            scheduler.become(server_task)
             # libbinder frees the request before it replies (IPCThreadState::executeCommand(), BR_TRANSACTION).
             if not (leak and uniform() < leak):
                 yield from binder_free_buf(server.process, server_proc, buffer)
             reply: BinderBuffer | int = yield from binder_transaction(
                 server.process, client_proc, reply_bytes[int(uniform() * QUANTILES)], 0, 0, False
             )
+            server.idle.append(server_task)
+            if server.queue:
+                scheduler.wake(server.queue.popleft())
             if isinstance(reply, int):
                 outcomes[f"reply {reply}"] += 1
                 scheduler.become(client_task)
@@ -230,7 +257,7 @@ class Workload:
             if scheduler.passes(WAKE_NS + hold_us[int(uniform() * QUANTILES)]):
                 yield
             scheduler.become(client_task)
-            if client_process.exited:
+            if _gone(client):
                 return
             if not (leak and uniform() < leak):
                 yield from binder_free_buf(client_process, client_proc, reply)
@@ -240,11 +267,11 @@ class Workload:
         kernel = self.kernel
         scheduler = kernel.scheduler
         outcomes = self.outcomes
-        stop_ns = self._start_ns + round(traffic.stop_s * SECOND)
+        stop_ns = self._stop_ns(traffic)
         while True:
             if scheduler.passes(draw(traffic.interval_us, random)):
                 yield
-            if client.process.exited or kernel.trace.now >= stop_ns:
+            if _gone(client) or kernel.trace.now >= stop_ns:
                 return
             server = self._target(traffic, client, random)
             if server is None:

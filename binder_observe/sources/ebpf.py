@@ -22,12 +22,13 @@ from binder_observe.errors import ObserveError
 from binder_observe.events import DTYPE, NO_ALLOC, EventBatch, Kind, concat, from_records
 from binder_observe.sources import Meta
 from binder_observe.sources.btf import Btf, generation
-from binder_observe.sources.probes import DEFAULT_RING_BYTES, Probes, layout
+from binder_observe.sources.probes import DEFAULT_RING_BYTES, Probes, layout, tracepoints_are_preemptible
 from binder_observe.sources.ring import Ring
 
 _SHORTEST_S: Final = 0.001
 _LONGEST_S: Final = 0.1
 _BUSY: Final = 0.125  # a ring fuller than this when it is read is read sooner the next time
+_LOOKS: Final = 3
 _GOODBYE_S: Final = 2.0  # how long the release of an ended process's allocs is waited for
 
 
@@ -53,17 +54,17 @@ class EbpfSource:
         self._seen_tgids = np.zeros(1 << 22, dtype=bool)  # PID_MAX_LIMIT, include/linux/threads.h
         self._lost_of = np.zeros(1024, dtype=np.int64)  # by alloc number; -1: not described yet
         self._lost_of[:] = -1
-        self._lost_in_table = 0
+        self._lost_unplaced = 0  # events lost that belong to no alloc we know
         self._stopping = False
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._pidfds: list[int] = []
         try:
             self._pidfds = [_pidfd(pid) for pid in pids]
-            for pid in pids:
-                _need_binder(pid)
+            check_pids(pids)
             with Btf.load() as btf:
                 offsets, found = layout(btf), generation(btf)
-            self._probes = Probes(offsets, pids, latency, ring_bytes)
+                spares = tracepoints_are_preemptible(btf, os.uname().version)
+            self._probes = Probes(offsets, pids, latency, ring_bytes, spares)
         except BaseException:
             self._close_fds()
             raise
@@ -134,7 +135,15 @@ class EbpfSource:
     def _unaccounted(self) -> bool:
         in_ring, in_table = self._probes.lost_totals()
         accounted = int(np.maximum(self._lost_of, 0).sum())
-        return in_ring > accounted or in_table > self._lost_in_table
+        return in_ring > accounted or in_table + self._missed() > self._lost_unplaced
+
+    def _missed(self) -> int:
+        """Events that no program saw, for certain: a spare takes its event within the time of these looks."""
+        missed = self._probes.missed()
+        for _ in range(_LOOKS if missed > 0 else 0):
+            time.sleep(_LONGEST_S)
+            missed = min(missed, self._probes.missed())
+        return max(missed, 0)
 
     def _batch(self, records: NDArray[np.void]) -> EventBatch:
         """Records in the schema, with descriptions and gaps put in where they belong."""
@@ -217,10 +226,10 @@ class EbpfSource:
                 if not released_in_ring.any():
                     extra.append((0, _row(now, Kind.RELEASE_END, number), None))
                 self._probes.forget(number)
-        in_table = self._probes.lost_totals()[1]
-        if in_table > self._lost_in_table:
-            extra.append((0, _row(now, Kind.LOST, NO_ALLOC, in_table - self._lost_in_table), None))
-            self._lost_in_table = in_table
+        unplaced = self._probes.lost_totals()[1] + self._missed()
+        if unplaced > self._lost_unplaced:
+            extra.append((0, _row(now, Kind.LOST, NO_ALLOC, unplaced - self._lost_unplaced), None))
+            self._lost_unplaced = unplaced
         return concat([first, _insert(np.zeros(0, dtype=DTYPE), extra, {})])
 
     def _grow(self, number: int) -> None:
@@ -265,6 +274,13 @@ def _comm(tgid: int) -> str | None:
         return Path(f"/proc/{tgid}/comm").read_text().rstrip("\n")
     except OSError:
         return None
+
+
+def check_pids(pids: Sequence[int]) -> None:
+    """Raises ObserveError unless each is a process that has binder open."""
+    for pid in pids:
+        os.close(_pidfd(pid))
+        _need_binder(pid)
 
 
 def _pidfd(pid: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,9 @@ MAX_ALLOCS: Final = 16384
 _RELEASE: Final = "binder_alloc_deferred_release"
 _MMAP: Final = "binder_alloc_mmap_handler"
 _PROGRAM: Final = "binder_pages.c"
+# Spare programs behind the first one of each tracepoint. With m of 1000 events missed by one program (under an
+# emulator: 16), m to the fourth are missed by all.
+_SPARES: Final = 3
 
 
 def probes_directory() -> Path:
@@ -56,13 +60,24 @@ def layout(btf: Btf) -> dict[str, int]:
     }
 
 
+def tracepoints_are_preemptible(btf: Btf, version: str) -> bool:
+    """Whether a task may be preempted inside a raw tracepoint's program; `version` is that of uname.
+
+    Tracepoints went from disabled preemption to SRCU-fast in 7.x; struct srcu_ctr came with SRCU-fast (6.15), so this
+    is true too early for a few kernels, where it costs a little time and nothing else.
+    """
+    return btf.has_struct("srcu_ctr") and "PREEMPT" in version
+
+
 class Probes:
     """The compiled programs with their maps. Attached by `attach()`; `close()` leaves nothing behind.
 
     Raises UnsupportedError (no bcc, no headers, no BTF, a tracepoint that is essential missing) with what mends it.
     """
 
-    def __init__(self, offsets: dict[str, int], owners: Sequence[int], latency: bool, ring_bytes: int) -> None:
+    def __init__(
+        self, offsets: dict[str, int], owners: Sequence[int], latency: bool, ring_bytes: int, spares: bool
+    ) -> None:
         bcc = load_bcc()
         self._latency = latency
         self._ring_bytes = check_ring_bytes(ring_bytes)
@@ -71,6 +86,12 @@ class Probes:
             defines["FILTER_OWNER"] = 1
         if latency:
             defines["LATENCY"] = 1
+        if spares:
+            defines["SPARES"] = 1
+        self._spares = _SPARES if spares else 0
+        self._links: list[int] = []  # of the raw tracepoints, in the order in which the kernel calls them
+        self._programs: list[int] = []
+        self._first: dict[Kind, int] = {}  # the first program of each tracepoint
         source = probes_directory()
         cflags = [f"-D{name}={value}" for name, value in defines.items()]
         cflags += ["-I", str(source), "-w"]
@@ -78,7 +99,9 @@ class Probes:
             try:
                 self._bpf: Any = bcc.BPF(src_file=str(source / _PROGRAM), cflags=cflags)
             except Exception as error:
-                raise UnsupportedError(_why(f"bcc cannot compile the probes ({error})", said), "binder-observe doctor") from error
+                raise UnsupportedError(
+                    _why(f"bcc cannot compile the probes ({error})", said), "binder-observe doctor"
+                ) from error
         self._raw_tracepoint: int = bcc.BPF.RAW_TRACEPOINT
         for pid in owners:
             self._bpf["owners"][ctypes.c_uint32(pid)] = ctypes.c_uint8(1)
@@ -94,14 +117,17 @@ class Probes:
                     self._bpf.attach_kretprobe(event=function, fn_name=f"{program}_return")
                     self.attached.append(function)
             except Exception as error:
-                raise UnsupportedError(_why(f"cannot probe {function} ({error})", said), "binder-observe doctor") from error
+                raise UnsupportedError(
+                    _why(f"cannot probe {function} ({error})", said), "binder-observe doctor"
+                ) from error
             for row in TABLE:
                 if row.tracepoint is None or not (row.default or self._latency):
                     continue
                 try:
                     program_name = row.kind.name.lower()
-                    self._bpf.load_func(program_name, self._raw_tracepoint)
-                    self._bpf.attach_raw_tracepoint(tp=row.tracepoint, fn_name=program_name)
+                    self._first[row.kind] = self._attach(row.tracepoint, program_name)
+                    for _ in range(self._spares):
+                        self._attach(row.tracepoint, f"spare_{program_name}")
                     self.attached.append(row.tracepoint)
                 except Exception as error:
                     if row.essential:
@@ -111,14 +137,27 @@ class Probes:
                         ) from error
                     self.missing.append(row.tracepoint)
 
+    def _attach(self, tracepoint: str, program: str) -> int:
+        """Loads one more copy of a program and attaches it behind those that are there; returns its descriptor."""
+        loaded = self._bpf.load_func(program, self._raw_tracepoint)
+        self._bpf.attach_raw_tracepoint(tp=tracepoint, fn_name=program)
+        # bcc keeps one program a function and one link a tracepoint: from here on they are ours to close
+        self._bpf.funcs.pop(program.encode())
+        self._programs.append(int(loaded.fd))
+        self._links.append(int(self._bpf.raw_tracepoint_fds.pop(tracepoint.encode())))
+        return int(loaded.fd)
+
     def detach(self) -> None:
         """Stops new events; what is in the ring stays readable."""
-        for tracepoint in list(self._bpf.raw_tracepoint_fds):
-            self._bpf.detach_raw_tracepoint(tracepoint)
+        while self._links:
+            os.close(self._links.pop())  # last first: a spare without the program before it would take all
         for event in list(self._bpf.kprobe_fds):
             self._bpf.detach_kprobe_event(event)
 
     def close(self) -> None:
+        self.detach()
+        while self._programs:
+            os.close(self._programs.pop())
         self._bpf.cleanup()
 
     @property
@@ -149,6 +188,14 @@ class Probes:
         table = self._bpf["lost"]
         return int(table.sum(ctypes.c_uint32(0)).value), int(table.sum(ctypes.c_uint32(1)).value)
 
+    def missed(self) -> int:
+        """Events that no program was run for so far; one too many now and then, while a spare is about to take it."""
+        missed = sum(_recursion_misses(fd) for fd in self._first.values())
+        if not missed:
+            return 0
+        table = self._bpf["rescued"]
+        return missed - sum(int(table.sum(ctypes.c_uint32(kind)).value) for kind in self._first)
+
     def lost_by_alloc(self) -> dict[int, tuple[int, bool]]:
         """Per alloc number: events lost so far, and whether it is released."""
         found = {int(k.number): (int(k.lost), False) for k in self._bpf["allocs"].values() if k.number}
@@ -161,6 +208,12 @@ class Probes:
 def tracepoint_kinds(latency: bool) -> list[Kind]:
     """The kinds that are probed."""
     return [row.kind for row in TABLE if row.tracepoint and (row.default or latency)]
+
+
+def _recursion_misses(program: int) -> int:
+    """How often the kernel skipped a program because it was being run on that CPU already (fdinfo, since 5.12)."""
+    found = re.search(r"^recursion_misses:\s*(\d+)", Path(f"/proc/self/fdinfo/{program}").read_text(), re.MULTILINE)
+    return int(found[1]) if found else 0
 
 
 @contextmanager

@@ -70,6 +70,7 @@ class Apt:
             check=False,
         )
         if done.returncode:
-            words = (done.stderr.strip() or done.stdout.strip() or "for no stated reason").splitlines()[-1]
-            raise KernelError(f"{' '.join(command)} failed: {words}")
+            lines = [line for line in done.stderr.splitlines() if line.startswith(("E:", "W: Failed"))]
+            reason = lines[0] if lines else "it does not say why"
+            raise KernelError(f"{' '.join(command)} failed: {reason} (does apt-get update work here?)")
         return done.stdout

@@ -235,6 +235,52 @@ def test_a_guest_that_ends_by_itself_is_timed(tmp_path: Path) -> None:
     assert 0.1 < guest.watch(["sleep", "0.2"], tmp_path, timeout=10) < 5
 
 
+def test_a_guest_that_never_boots_is_ended_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guest, "BOOT_SECONDS", 0.3)
+    assert guest.watch(["sleep", "30"], tmp_path, timeout=60) < 10
+
+
+class Emulator:
+    """Stands in for `guest.watch`: each boot leaves what the next of `boots` says, by file name."""
+
+    def __init__(self, *boots: dict[str, str]) -> None:
+        self.boots = list(boots)
+
+    def __call__(self, command: list[str], results: Path, timeout: float) -> float:
+        for name, text in {"console.log": "", **self.boots.pop(0)}.items():
+            (results / name).write_text(text)
+        return 1.0
+
+
+CRASHED = {"console.log": "[    1.1] Oops: int3: 0000 [#1] SMP NOPTI", "output.log": "", "half": "done"}
+HUNG = {"console.log": "[    1.1] clocksource: ..."}
+FAILED = {"output.log": "a lot", "status": "7"}
+ENDED = {"output.log": "not much"}
+
+
+def boot(monkeypatch: pytest.MonkeyPatch, results: Path, *boots: dict[str, str]) -> guest.Outcome:
+    monkeypatch.setattr(guest, "watch", Emulator(*boots))
+    monkeypatch.setattr(guest, "_command", lambda *_: ["vng"])
+    kernel = kernels.Kernel("6.1", "6.1.0-40-amd64", results.parent)
+    return guest.run(kernel, "true", results, timeout=60)
+
+
+def test_a_guest_that_its_emulator_broke_is_booted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome = boot(monkeypatch, tmp_path / "results", CRASHED, HUNG, FAILED)
+    assert (outcome.status, outcome.output) == (7, "a lot")
+    assert not (outcome.results / "half").exists()
+
+
+def test_an_emulator_that_breaks_every_guest_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(GuestError, match="newer QEMU"):
+        boot(monkeypatch, tmp_path / "results", HUNG, CRASHED, HUNG, FAILED)
+
+
+def test_a_guest_that_ends_in_its_script_is_not_booted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(GuestError, match=r"(?s)ended before its script.*not much"):
+        boot(monkeypatch, tmp_path / "results", ENDED, FAILED)
+
+
 def test_results_must_be_empty(tmp_path: Path) -> None:
     (tmp_path / "old").touch()
     kernel = kernels.Kernel("6.1", "6.1.0-40-amd64", tmp_path)
@@ -331,9 +377,7 @@ BEGINNING = "open m binder\nopen c binder\n"
         ),
     ],
 )
-def test_a_malformed_list_is_refused(
-    program: Path, tmp_path: Path, text: str, line: int, reason: str
-) -> None:
+def test_a_malformed_list_is_refused(program: Path, tmp_path: Path, text: str, line: int, reason: str) -> None:
     path = tmp_path / "bad.requests"
     path.write_text(text)
     done = check(program, path)

@@ -1,0 +1,54 @@
+# make demo    a full report, on the simulator where there is no binder
+# make test    every test; boots real kernels where QEMU and the kernels can be had
+# make check   ruff and mypy
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WHEEL_VENV := build/wheel-venv
+
+.PHONY: setup demo test test-quick test-wheel test-kernels kernels check clean
+
+setup: $(VENV)/.done
+
+$(VENV)/.done: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	touch $@
+
+demo: setup
+	$(BIN)/binder-observe --simulate
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: check test-quick test-wheel test-kernels
+
+test-quick: setup
+	$(BIN)/python -m pytest -m 'not kernel'
+
+# The quick tests once more, against the wheel as a user installs it: away from the checkout, which would be imported.
+test-wheel: setup
+	rm -rf build
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/dist .
+	$(PYTHON) -m venv --without-pip $(WHEEL_VENV)
+	$(BIN)/python -m pip --python $(WHEEL_VENV)/bin/python install --quiet --no-deps build/dist/*.whl
+	$(BIN)/python -c "import site, pathlib; \
+	  pathlib.Path('$(WHEEL_VENV)/lib').glob('python*/site-packages').__next__().joinpath('dependencies.pth') \
+	  .write_text(site.getsitepackages()[0] + '\n')"
+	mkdir -p build/away && cp -r tests pyproject.toml build/away/
+	cd build/away && ../../$(WHEEL_VENV)/bin/python -m pytest -m 'not kernel and not checkout'
+
+# Fetches the kernels once; skipped with the reason where that cannot be, but under CI=true that is a failure.
+kernels: setup
+	sh tests/kernels/install.sh
+	$(BIN)/python -m tests.kernels.kernels || [ "$$CI" != true ]
+
+test-kernels: kernels
+	$(BIN)/python -m pytest -m kernel
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,151 @@
+"""One boot of one kernel: the installed tool beside the workload, and everything that the tests look at afterwards."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from tests.kernels import guest, kernels, workload
+
+GENERATIONS: Final = {"6.1": "6.1", "6.12": "6.8", "7": "6.14"}  # kernel -> generation of its allocator
+TIMEOUT: Final = 1200.0
+CHECKPOINTS: Final = ("before_reclaim", "after_reclaim", "after_exit", "after_close", "after_reopen", "end")
+
+# What lets an observer come and go beside a list: the list stops where it is told to.
+_HOLD: Final = "\ntouch done\nwait leave\n"
+_LISTS: Final = {
+    "known": lambda text: text,
+    "mixed": lambda text: text + _HOLD,
+    "owner": lambda text: text,
+    "flood": lambda text: text.replace("touch ready", "touch opened\nwait go\n#") + _HOLD,
+}
+
+_SCRIPT: Final = r"""
+set -u
+R={results}
+W={program}
+T=/sys/kernel/tracing
+
+until_there() {{ while [ ! -e "$1" ]; do sleep 0.1; done; }}
+
+observe() {{  # NAME OPTIONS...: starts the observer and waits until it keeps events
+    name=$1; shift
+    binder-observe "$@" >$R/$name.json 2>$R/$name.err &
+    O=$!
+    until grep -q 'Hit Ctrl-C' $R/$name.err; do kill -0 $O || break; sleep 0.1; done
+}}
+
+count() {{  # ON|OFF NAME: counts tracepoints by ftrace's histograms, which know nothing of BPF
+    for e in alloc_page_start alloc_page_end alloc_lru_start free_lru_start unmap_kernel_start; do
+        d=$T/events/binder/binder_$e
+        if [ $1 = ON ]; then
+            echo hist:keys=common_type >$d/trigger
+        else
+            echo "$e $(sed -n 's/^ *Hits: //p' $d/hist)" >>$R/$2.counts
+            echo '!hist:keys=common_type' >$d/trigger
+        fi
+    done
+}}
+
+leftovers() {{  # NAME: what is left of the observer in the kernel
+    sleep 1
+    bpftool -j prog show >$R/$1.progs
+    cat /sys/kernel/debug/kprobes/list >$R/$1.kprobes
+}}
+
+binder-observe doctor --json >$R/doctor.json; echo $? >$R/doctor.status
+binder-observe -p 999999 >$R/nobody.out 2>$R/nobody.err; echo $? >$R/nobody.status
+binder-observe -p 1 >$R/init.out 2>$R/init.err; echo $? >$R/init.status
+
+# every process, two lists
+observe whole -j -o $R/whole.arrows
+$W $R/known.requests $R/known
+$W $R/mixed.requests $R/mixed & L=$!
+until_there $R/mixed/done
+kill -INT $O; wait $O; echo $? >$R/whole.status
+touch $R/mixed/leave; wait $L
+leftovers whole
+
+# one owner, opened before the observer, which ends by itself when the owner does
+$W $R/owner.requests $R/owner & L=$!
+until_there $R/owner/opened
+P=$(sed -n 's/.*"open server binder".*"pid": *\([0-9]*\).*/\1/p' $R/owner/log.jsonl)
+observe owner -j -p $P -o $R/owner.arrows
+touch $R/owner/go
+until_there $R/owner/done
+cat /sys/kernel/debug/binder/stats >$R/owner.stats
+touch $R/owner/leave; wait $L
+wait $O; echo $? >$R/owner.status
+
+# the smallest ring buffer and a flood, stopped by SIGTERM
+$W $R/flood.requests $R/flood & L=$!
+until_there $R/flood/opened
+count ON
+observe flood -j --buffer-size 4K -o $R/flood.arrows
+touch $R/flood/go
+until_there $R/flood/done
+kill -TERM $O; wait $O; echo $? >$R/flood.status
+count OFF flood
+touch $R/flood/leave; wait $L
+
+# killed while it waits for more
+count ON
+observe killed -j -o $R/killed.arrows
+$W $R/known.requests $R/known_again
+sleep 2
+kill -KILL $O; wait $O; echo $? >$R/killed.status
+count OFF killed
+leftovers killed
+"""
+
+
+@dataclass(frozen=True)
+class Session:
+    """The results of one boot."""
+
+    kernel: str
+    generation: str
+    results: Path
+
+    def text(self, name: str) -> str:
+        return (self.results / name).read_text()
+
+    def status(self, name: str) -> int:
+        return int(self.text(f"{name}.status"))
+
+    def json(self, name: str) -> Any:
+        return json.loads(self.text(f"{name}.json"))
+
+    def pids(self, name: str) -> dict[str, int]:
+        """The processes of a list, by the list's names."""
+        found: dict[str, int] = {}
+        for line in self.text(f"{name}/log.jsonl").splitlines():
+            entry = json.loads(line)
+            words = entry["request"].split()
+            if words[0] == "open":
+                found[words[1]] = entry["pid"]
+        return found
+
+    def counted(self, name: str) -> dict[str, int]:
+        """How often ftrace saw each tracepoint."""
+        return {event: int(n) for event, n in (line.split() for line in self.text(f"{name}.counts").splitlines())}
+
+
+def run(kernel: str, results: Path) -> Session:
+    """Boots `kernel` (a key of GENERATIONS) once; raises GuestError or KernelError."""
+    results.mkdir(parents=True)
+    shared = results / "guest"
+    shared.mkdir()
+    lists = results / "lists"
+    lists.mkdir()
+    text = _SCRIPT.format(results=shlex.quote(str(shared)), program=shlex.quote(str(workload.build())))
+    prepare = ""
+    for name, change in _LISTS.items():
+        (lists / f"{name}.requests").write_text(change((workload.LISTS / f"{name}.requests").read_text()))
+        prepare += f"cp {lists}/{name}.requests {shared}/\n"
+    outcome = guest.run(kernels.fetch(kernel), prepare + text, shared, timeout=TIMEOUT)
+    outcome.check()
+    return Session(kernel, GENERATIONS[kernel], shared)
