@@ -390,6 +390,8 @@ def run(ts_ns, kind, number, index, tgid, tid, i, allocs, pages, attempts, n_att
             if after != state:
                 alloc.count[state] -= 1
                 alloc.count[after] += 1
+            if state == State.UNKNOWN and do != Do.ATTEMPT and k != Kind.SNAPSHOT_FREE:
+                alloc.high = max(alloc.high, index[i] + 1)  # it has been installed at some time
             page.state = after
         alloc.last_ns = ts
         i += 1

@@ -8,7 +8,7 @@ from typing import Final
 from binder_observe.events import Kind
 from binder_observe.simulator.buffers import BinderBuffer, binder_free_buf_locked, binder_insert_free_buffer
 from binder_observe.simulator.kernel import Kernel
-from binder_observe.simulator.list_lru import list_empty, list_lru_del
+from binder_observe.simulator.list_lru import list_lru_del
 from binder_observe.simulator.memory import BinderShrinkerMdata, Page
 from binder_observe.simulator.mm import Mm, Vma
 from binder_observe.simulator.pages import binder_free_page, page_to_lru
@@ -57,8 +57,9 @@ class BinderAlloc:
 
     def page_states(self) -> bytes:
         """The state of each page by index: FREE, ACTIVE or LRU, whether or not the mapping is still there."""
+        # page_to_lru() and list_empty(), written out: checkers ask after every step.
         return bytes(
-            FREE if page is None else ACTIVE if list_empty(page_to_lru(page)) else LRU for page in self.pages
+            [FREE if page is None else ACTIVE if page.private.next is None else LRU for page in self.pages]
         )
 
     def page_counts(self) -> tuple[int, int, int]:

@@ -42,9 +42,7 @@ class Package:
     def exact(self) -> list[tuple[str, str]]:
         """The dependencies that want exactly one version; of alternatives, the first."""
         return [
-            (match["name"], match["version"])
-            for clause in self.depends.split(",")
-            if (match := _EXACT.match(clause))
+            (match["name"], match["version"]) for clause in self.depends.split(",") if (match := _EXACT.match(clause))
         ]
 
 

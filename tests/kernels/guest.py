@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -237,7 +238,7 @@ def _variables(more: Mapping[str, str]) -> dict[str, str]:
 
 
 def _enter(kernel: Kernel, results: Path, variables: Mapping[str, str]) -> str:
-    words = " ".join(f"'{key}={value}'" for key, value in variables.items())
+    words = shlex.join(f"{key}={value}" for key, value in variables.items())
     return _ENTER.format(
         results=results,
         modules=kernel.modules,

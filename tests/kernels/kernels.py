@@ -124,9 +124,7 @@ def _lock(final: Path) -> Iterator[None]:
 
 def _need_tools() -> None:
     if platform.machine() != "x86_64":
-        raise KernelError(
-            f"The kernels are for x86_64, and this is {platform.machine()}: use another machine"
-        )
+        raise KernelError(f"The kernels are for x86_64, and this is {platform.machine()}: use another machine")
     for tool, package in (("dpkg-deb", "dpkg"), ("tar", "tar"), ("xz", "xz-utils"), ("depmod", "kmod")):
         if not _which(tool):
             raise KernelError(f"There is no {tool}: apt-get install {package}")

@@ -1,0 +1,108 @@
+"""The report's writers, held against golden files and the published schema.
+
+`UPDATE_GOLDEN=1 pytest tests/test_report.py` writes the golden files anew; look at the difference before you keep it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from binder_observe.analysis.summary import Report, summarize
+from binder_observe.events import Kind
+from binder_observe.observation import Observation
+from binder_observe.reports import as_json, report_schema, terminal
+from tests.build import META, Row, attach, batch, found, install, mapped, park, reclaim, release, reuse, row
+
+GOLDEN = Path(__file__).parent / "golden"
+MS = 1_000_000
+
+
+def observed(*rows: Row | list[Row]) -> Report:
+    observation = Observation(META)
+    observation.feed(batch(*rows))
+    return summarize(observation)
+
+
+def two_processes() -> Report:
+    return observed(
+        attach(), mapped(254), row(0, Kind.PROCESS, alloc=0, task=100, name="system_server"),
+        found(254, alloc=2, ts=5 * MS), row(6 * MS, Kind.SNAPSHOT_HIGH, 9, alloc=2),
+        install(10 * MS, 0), install(11 * MS, 1, task=201), install(12 * MS, 1, task=202), park(50 * MS, 0),
+        park(60 * MS, 1), reuse(70 * MS, 0), park(90 * MS, 0), reclaim(500 * MS, 0), park(510 * MS, 3, alloc=2),
+        install(520 * MS, 0), row(530 * MS, Kind.ALLOC_PAGE_START, 5), park(540 * MS, 0, task=200),
+        mapped(62, alloc=3, ts=600 * MS), install(610 * MS, 0, alloc=3), release(700 * MS, alloc=3, parks=(0,)),
+        row(2000 * MS, Kind.DETACH, alloc=0),
+    )  # fmt: skip
+
+
+CASES = {
+    "two_processes": two_processes,
+    "empty": lambda: observed(attach(), row(5 * MS, Kind.DETACH, alloc=0)),
+    "nothing_at_all": lambda: observed(),
+    "one_event": lambda: observed(attach(), mapped(), row(5 * MS, Kind.ALLOC_PAGE_START)),
+    "only_left_truncated": lambda: observed(attach(), found(), park(MS, 0), reclaim(2 * MS, 1)),
+    "full_of_losses": lambda: observed(
+        attach(), mapped(), [row(i * MS, Kind.LOST, i + 1) for i in range(9)], install(10 * MS), row(11 * MS, Kind.LOST, 3),
+        reclaim(12 * MS, 2),
+    ),
+    "unexplained": lambda: observed(attach(), mapped(), park(MS, 0), install(2 * MS, 0)),
+    "odd_names": lambda: observed(
+        attach(), row(0, Kind.MMAP, 4, task=100, name="\x1b[31mred"), row(0, Kind.PROCESS, task=100, name="[bold]x\n"),
+        install(1),
+    ),
+}  # fmt: skip
+
+
+def as_text(report: Report) -> str:
+    out = io.StringIO()
+    terminal.write(report, out)
+    return "".join(line.rstrip() + "\n" for line in out.getvalue().splitlines())
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("form", ["txt", "json"])
+def test_golden(name: str, form: str) -> None:
+    report = CASES[name]()
+    text = as_text(report) if form == "txt" else json.dumps(report.to_dict(), indent=2) + "\n"
+    path = GOLDEN / f"{name}.{form}"
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.write_text(text)
+    assert text == path.read_text()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_json_keeps_to_its_schema(name: str) -> None:
+    out = io.StringIO()
+    as_json.write(CASES[name](), out)
+    schema = report_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(json.loads(out.getvalue()), schema)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_piped_text_is_narrow_and_plain(name: str) -> None:
+    text = as_text(CASES[name]())
+    assert max(len(line) for line in text.splitlines()) <= terminal.WIDTH
+    assert "\x1b" not in text
+
+
+def test_simulated_data_says_so_everywhere() -> None:
+    report = two_processes()
+    assert as_text(report).startswith("SIMULATED ")
+    assert "SIMULATED" in terminal.interval_line(report)
+    assert report.to_dict()["source"] == "simulated"
+
+
+@pytest.mark.parametrize(
+    ("ns", "text"),
+    [(None, "-"), (0, "0ns"), (999, "999ns"), (1000, "1us"), (1234567, "1.23ms"), (99_960_000, "100ms"),
+     (12_345_000_000, "12.3s"), (3_600_000_000_000, "3600s")],
+)  # fmt: skip
+def test_durations_are_short(ns: int | None, text: str) -> None:
+    assert terminal.duration(ns) == text
