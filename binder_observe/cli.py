@@ -76,7 +76,7 @@ class Commands(click.Group):
 @click.option("-f", "--force", is_flag=True, help="Overwrite FILE.")
 @click.version_option(__version__, "-V", "--version", prog_name="binder-observe")
 @click.pass_context
-def cli(ctx: click.Context, **options: Any) -> None:
+def cli(ctx: click.Context, /, **options: Any) -> None:
     """Follow every page of the binder allocator: which process holds how many, how long each lives and idles on
     the LRU, who caused it, and whether the shrinker gets it back.
 

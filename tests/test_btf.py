@@ -44,9 +44,7 @@ class Writer:
         self, name: str | None, size: int, members: list[tuple[str | None, int, int]], kind: str = "struct"
     ) -> int:
         """Members as (name, type id, offset in bytes)."""
-        type_id = int(
-            getattr(self.lib, f"btf__add_{kind}")(self.handle, name and name.encode(), ctypes.c_uint32(size))
-        )
+        type_id = int(getattr(self.lib, f"btf__add_{kind}")(self.handle, name and name.encode(), ctypes.c_uint32(size)))
         assert type_id > 0
         for member, of, at in members:
             self.field(member, of, 8 * at)
@@ -72,9 +70,7 @@ class Kernel(Writer):
         self.void_ptr = self.add("ptr", 0)
         self.user_ptr = self.add("ptr", self.add("type_tag", "user", 0))
         self.size_t = self.add("typedef", "size_t", self.add("typedef", "__kernel_size_t", self.ulong))
-        self.list_head = self.struct(
-            "list_head", 16, [("next", self.void_ptr, 0), ("prev", self.void_ptr, 8)]
-        )
+        self.list_head = self.struct("list_head", 16, [("next", self.void_ptr, 0), ("prev", self.void_ptr, 8)])
         self.mutex = self.struct("mutex", 32, [("wait_list", self.list_head, 16)])
         self.spinlock = self.add("typedef", "spinlock_t", self.struct("spinlock", 4, []))
 
@@ -95,9 +91,7 @@ def add_binder(to: Writer, kernel: Kernel, layout: str, *, mdata: bool, lru_page
     alloc = to.struct("binder_alloc", 136, members)
     to.struct("binder_proc", 600, [("pid", kernel.int, 64), ("alloc", alloc, 488)])
     if mdata:
-        to.struct(
-            "binder_shrinker_mdata", 32, [("lru", kernel.list_head, 0), ("page_index", kernel.ulong, 24)]
-        )
+        to.struct("binder_shrinker_mdata", 32, [("lru", kernel.list_head, 0), ("page_index", kernel.ulong, 24)])
     if lru_page:
         to.struct("binder_lru_page", 32, [("lru", kernel.list_head, 0), ("page_ptr", kernel.void_ptr, 16)])
 

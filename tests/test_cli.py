@@ -145,8 +145,9 @@ def test_a_full_disk_is_a_sentence() -> None:
 
 def test_a_reader_that_leaves_is_no_traceback() -> None:
     done = subprocess.run(
-        f"{sys.executable} -m binder_observe {' '.join(QUICK)} | true", shell=True, capture_output=True, text=True, timeout=120
-    )
+        f"{sys.executable} -m binder_observe {' '.join(QUICK)} | true",
+        shell=True, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
     assert done.stderr == ""
 
 

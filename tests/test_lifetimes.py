@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from binder_observe.lifetimes import LifetimeSummary, bin_upper_ns, duration_bin, product_limit
 from binder_observe.transitions import LIFE, Began, Ended
 
 
-def lives(durations: list[int], ended: Ended = Ended.RECLAIMED, began: Began = Began.INSTALLED, alloc: int = 1) -> np.ndarray:
+def lives(
+    durations: list[int], ended: Ended = Ended.RECLAIMED, began: Began = Began.INSTALLED, alloc: int = 1
+) -> NDArray[np.void]:
     rows = np.zeros(len(durations), dtype=LIFE)
     rows["alloc"], rows["began"], rows["ended"] = alloc, began, ended
     rows["birth_ns"], rows["end_ns"] = 1000, 1000 + np.array(durations, dtype=np.int64)
@@ -79,7 +82,10 @@ def test_no_quantile_is_longer_than_the_longest_life() -> None:
     assert summary.quantiles()[7].p99 == summary.quantiles()[7].max == 1_000_001
 
 
-@given(st.lists(st.tuples(st.integers(1, 3), st.integers(0, 1000), st.sampled_from(Ended)), max_size=40), st.integers(0, 40))
+@given(
+    st.lists(st.tuples(st.integers(1, 3), st.integers(0, 1000), st.sampled_from(Ended)), max_size=40),
+    st.integers(0, 40),
+)
 def test_parts_add_up(rows: list[tuple[int, int, Ended]], cut: int) -> None:
     def summarize(*parts: list[tuple[int, int, Ended]]) -> LifetimeSummary:
         summary = LifetimeSummary()

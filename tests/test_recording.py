@@ -170,9 +170,7 @@ def test_plain_pyarrow_reads_the_same_table(tmp_path: Path) -> None:
         assert b"binder_observe.format" in table.schema.metadata
         print([tuple(row.values()) for row in table.to_pylist()])
     """)
-    printed = subprocess.run(
-        [sys.executable, "-I", "-c", code], check=True, capture_output=True, text=True
-    ).stdout
+    printed = subprocess.run([sys.executable, "-I", "-c", code], check=True, capture_output=True, text=True).stdout
     assert eval(printed) == [tuple(int(v) if isinstance(v, Kind) else v for v in row)
                              for row in rows_of(small_batches())]  # fmt: skip
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import jsonschema
@@ -41,7 +42,7 @@ def two_processes() -> Report:
     )  # fmt: skip
 
 
-CASES = {
+CASES: dict[str, Callable[[], Report]] = {
     "two_processes": two_processes,
     "empty": lambda: observed(attach(), row(5 * MS, Kind.DETACH, alloc=0)),
     "nothing_at_all": lambda: observed(),

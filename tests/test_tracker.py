@@ -16,7 +16,20 @@ from binder_observe.events import EventBatch, Kind, from_rows
 from binder_observe.tracker import AllocState, PageTracker
 from binder_observe.transitions import IN_FLIGHT_NS, TRANSITIONS, Began, Do, Ended, State
 from tests.build import (
-    SENDER, SHRINKER, WORKER, Row, attach, batch, found, install, mapped, park, reclaim, release, reuse, row,
+    SENDER,
+    SHRINKER,
+    WORKER,
+    Row,
+    attach,
+    batch,
+    found,
+    install,
+    mapped,
+    park,
+    reclaim,
+    release,
+    reuse,
+    row,
 )  # fmt: skip
 
 
@@ -81,9 +94,7 @@ def test_an_attempt_may_be_announced_after_the_winner_is_done() -> None:
 
 
 def test_a_failed_install_shows_by_the_next_step_of_its_task() -> None:
-    tracker, _ = track(
-        attach(), mapped(), install(1, 0), row(5, Kind.ALLOC_PAGE_START, 1), park(6, 0, task=SENDER)
-    )
+    tracker, _ = track(attach(), mapped(), install(1, 0), row(5, Kind.ALLOC_PAGE_START, 1), park(6, 0, task=SENDER))
     state = only(tracker)
     assert (state.failed_installs, state.installs_in_flight, state.installs) == (1, 0, 1)
 

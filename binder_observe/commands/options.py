@@ -11,18 +11,12 @@ import click
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Bytes(click.ParamType):
+def _bytes(ctx: click.Context, param: click.Parameter, value: str) -> int:
     """A size: `65536`, `64K`, `8M`."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        found = re.fullmatch(r"(\d+)([KMG]?)i?B?", str(value).strip(), re.IGNORECASE)
-        if not found:
-            self.fail(f"{value!r} is not a size; write it like 65536, 64K or 8M", param, ctx)
-        return int(found[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[found[2].upper()]
+    found = re.fullmatch(r"(\d+)([KMG]?)i?B?", value.strip(), re.IGNORECASE)
+    if not found:
+        raise click.BadParameter(f"{value!r} is not a size; write it like 65536, 64K or 8M", ctx, param)
+    return int(found[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[found[2].upper()]
 
 
 POSITIVE = click.FloatRange(min=0, min_open=True)
@@ -39,7 +33,7 @@ def live_options(function: F) -> F:
                          help="Seconds between two looks at the state."),
             click.option("--latency", is_flag=True,
                          help="Probe every start and end of the tracepoint class: more events, and durations."),
-            click.option("--buffer-size", type=Bytes(), default="8M", show_default=True,
+            click.option("--buffer-size", callback=_bytes, metavar="SIZE", default="8M", show_default=True,
                          help="Size of the BPF ring buffer: a power of two of pages."),
             click.option("-j", "--json", "as_json", is_flag=True, help="Print the report as JSON."),
             click.option("-q", "--quiet", is_flag=True, help="Nothing on stderr but errors."),

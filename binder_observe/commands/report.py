@@ -8,8 +8,12 @@ import click
 @click.command("report")
 @click.argument("file", metavar="FILE")
 @click.option("-j", "--json", "as_json", is_flag=True, help="Print the report as JSON.")
-@click.option("--until", type=click.IntRange(min=1), metavar="NS",
-              help="The state at this time (CLOCK_BOOTTIME, ns) instead of the recording's end.")
+@click.option(
+    "--until",
+    type=click.IntRange(min=1),
+    metavar="NS",
+    help="The state at this time (CLOCK_BOOTTIME, ns) instead of the recording's end.",
+)
 def report(file: str, as_json: bool, until: int | None) -> None:  # fmt: skip
     """Report from a recording: who held how many pages, and how long each lived.
 

@@ -11,10 +11,20 @@ import click
 @click.option("-o", "--output", metavar="FILE", help="Where the events go; without it, only the report.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite FILE.")
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same bytes.")
-@click.option("-d", "--duration", type=click.FloatRange(min=0, min_open=True), metavar="S",
-              help="Simulated seconds, instead of the scenario's own.")
-@click.option("--kernel", type=click.Choice(["6.1", "6.8", "6.14"]), default="6.14", show_default=True,
-              help="Whose allocator: up to 6.7, 6.8 to 6.13, or with the metadata under page->private.")
+@click.option(
+    "-d",
+    "--duration",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="S",
+    help="Simulated seconds, instead of the scenario's own.",
+)
+@click.option(
+    "--kernel",
+    type=click.Choice(["6.1", "6.8", "6.14"]),
+    default="6.14",
+    show_default=True,
+    help="Whose allocator: up to 6.7, 6.8 to 6.13, or with the metadata under page->private.",
+)
 @click.option("--page-size", type=click.Choice(["4096", "16384", "65536"]), help="Instead of the scenario's own.")
 @click.option("-j", "--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Nothing on stderr but errors.")

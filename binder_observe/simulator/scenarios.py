@@ -337,9 +337,9 @@ def _check(scenario: Scenario) -> None:
         raise _MistakeError(("cpus",), "there must be a CPU")
     if not 0 < scenario.duration_s < INFINITE_S:
         raise _MistakeError(("duration_s",), "a run must last longer than nothing")
-    groups = {group.name: group for group in scenario.process}
+    groups: dict[str, ProcessGroup] = {}
     for i, group in enumerate(scenario.process):
-        if groups[group.name] is not group:
+        if groups.setdefault(group.name, group) is not group:
             raise _MistakeError(("process", i, "name"), f"there are two groups {group.name!r}")
         if len(group.name.encode()) > 15:
             raise _MistakeError(("process", i, "name"), f"{group.name!r} is longer than a comm, 15 bytes")

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Final
 
 from binder_observe import __version__
+from binder_observe.errors import ObserveError
 from binder_observe.events import EventBatch, Kind
 from binder_observe.simulator.faults import Faults
 from binder_observe.simulator.kernel import Kernel
-from binder_observe.simulator.scenarios import Scenario, load_scenario
+from binder_observe.simulator.scenarios import INFINITE_S, Scenario, load_scenario
 from binder_observe.simulator.truth import Truth
 from binder_observe.simulator.workload import SECOND, Workload
 from binder_observe.sources import Generation, Meta
@@ -48,6 +49,8 @@ class SimulatorSource:
         truth: bool = False,
     ) -> None:
         self.scenario = scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
+        if duration_s is not None and not 0 < duration_s < INFINITE_S:
+            raise ObserveError(f"a duration of {duration_s:g} s: a run must last longer than nothing")
         self._duration_ns = round((self.scenario.duration_s if duration_s is None else duration_s) * SECOND)
         self._realtime = realtime
         self._stopped = False

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from binder_observe.analysis.summary import summarize
@@ -131,8 +132,9 @@ def test_pid_is_the_owner_whoever_caused_it(booted: Session) -> None:
     assert process(report, pids["server"])["released"]  # the observer outlived its process, and ended by itself
     assert report["filters"] == {"pid": [str(pids["server"])]}
     batch = events(booted.results / "owner.arrows")
-    installs = batch.tgid[batch.kind == Kind.ALLOC_PAGE_END]
-    assert set(installs.tolist()) == {pids["client"], pids["other"]}
+    by_senders = np.isin(batch.kind, (Kind.ALLOC_PAGE_END, Kind.ALLOC_LRU_START))
+    assert set(batch.tgid[by_senders].tolist()) == {pids["client"], pids["other"]}
+    assert set(batch.alloc[batch.kind <= Kind.RELEASE_END].tolist()) == {1}
     names = {int(batch.tgid[row]): name for row, name in batch.names.items() if batch.kind[row] == Kind.PROCESS}
     assert names[pids["client"]] == "client"
 
