@@ -1,4 +1,4 @@
-# make demo    a full report, on the simulator where there is no binder
+# make demo    a full report: of this machine where it can be observed, else of the simulator
 # make test    every test; boots real kernels where QEMU and the kernels can be had
 # make check   ruff and mypy
 PYTHON ?= python3
@@ -17,7 +17,8 @@ $(VENV)/.done: pyproject.toml
 	touch $@
 
 demo: setup
-	$(BIN)/binder-observe --simulate
+	if $(BIN)/binder-observe doctor >/dev/null; then $(BIN)/binder-observe --duration 10; \
+	else $(BIN)/binder-observe --simulate memory-pressure; fi
 
 check: setup
 	$(BIN)/ruff check .

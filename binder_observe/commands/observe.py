@@ -18,8 +18,6 @@ from binder_observe.recording import RecordingWriter
 from binder_observe.reports import terminal
 from binder_observe.sources import Source
 
-_SCREEN_ROWS = 8
-
 
 def observe(
     source: Source,
@@ -91,5 +89,6 @@ def _view(screen: bool) -> Iterator[Any]:
     from rich.console import Console
     from rich.live import Live
 
-    with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
-        yield lambda report: live.update(terminal.render(report, _SCREEN_ROWS), refresh=True)
+    console = Console(stderr=True)
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        yield lambda report: live.update(terminal.render_live(report, console.height), refresh=True)

@@ -11,7 +11,6 @@ from rich.text import Text
 from binder_observe.analysis.summary import ProcessReport, Report
 
 WIDTH = 80
-_ROWS = 50  # of a refreshing view
 
 
 def write(report: Report, file: IO[str]) -> None:
@@ -21,24 +20,41 @@ def write(report: Report, file: IO[str]) -> None:
     console.print(render(report))
 
 
-def render(report: Report, rows: int | None = None) -> RenderableType:
-    """The whole report, or one for a screen that refreshes when `rows` says how many processes to show."""
-    parts: list[RenderableType] = [Text(title(report), style="bold")]
-    shown = report.processes[:rows] if rows else report.processes
-    if shown:
-        parts += [Text(), _pages(shown), Text(), _counts(shown), Text(), _lifetimes(shown)]
+def render(report: Report) -> RenderableType:
+    """The whole report."""
+    parts: list[RenderableType] = [Text(title(report), style="bold"), Text()]
+    if report.processes:
+        for table in (_pages, _counts, _lifetimes):
+            parts += [table(report.processes), Text()]
     else:
-        parts += [Text(), Text("No binder page event was seen.")]
-    if len(shown) < len(report.processes):
-        parts.append(Text(f"... and {len(report.processes) - len(shown)} more"))
-    parts += [Text(), Text(quality(report), style="yellow" if report.lost_events or report.unexplained else "")]
-    parts += [Text(f"note: {note}", style="yellow") for note in report.notes]
-    return Group(*parts)
+        parts += [Text("No binder page event was seen."), Text()]
+    return Group(*parts, *_quality(report))
+
+
+def render_live(report: Report, height: int) -> RenderableType:
+    """One table for a screen that refreshes, in at most `height` lines: the processes that hold most."""
+    below = _quality(report)
+    live = tuple(p for p in report.processes if not p.state.released)
+    rows = max(height - 4 - 3 * len(below), 1)
+    table = _table(None, "ACTIVE", "LRU", "FREE", "HIGH", "INSTALL", "REUSE", "RECLAIM")
+    for p in live[:rows]:
+        s = p.state
+        counts = (s.active, s.lru, s.free, s.high_watermark, s.installs, s.reuses, s.reclaims)
+        table.add_row(*_who(p), *map(str, counts))
+    more = len(live) - rows
+    hidden = [Text(f"... and {more} more")] if more > 0 else []
+    return Group(Text(title(report), style="bold"), table, *hidden, Text(), *below)
 
 
 def title(report: Report) -> str:
     marks = {"live": "", "simulated": "SIMULATED ", "imported": "IMPORTED "}
     return f"{marks[report.meta.source]}binder pages, {report.duration_s:.3g} s"
+
+
+def _quality(report: Report) -> list[RenderableType]:
+    suspicious = report.lost_events or report.unexplained
+    notes = [Text(f"note: {note}", style="yellow") for note in report.notes]
+    return [Text(quality(report), style="yellow" if suspicious else ""), *notes]
 
 
 def quality(report: Report) -> str:
@@ -63,7 +79,7 @@ def interval_line(report: Report) -> str:
     )
 
 
-def _table(name: str, *columns: str) -> Table:
+def _table(name: str | None, *columns: str) -> Table:
     table = Table(title=name, title_justify="left", box=None, padding=(0, 1, 0, 0), pad_edge=False)
     for column in ("PID", "COMM", "CONTEXT"):
         table.add_column(column, justify="right" if column == "PID" else "left", no_wrap=True, max_width=15)

@@ -58,9 +58,7 @@ class BinderAlloc:
     def page_states(self) -> bytes:
         """The state of each page by index: FREE, ACTIVE or LRU, whether or not the mapping is still there."""
         # page_to_lru() and list_empty(), written out: checkers ask after every step.
-        return bytes(
-            [FREE if page is None else ACTIVE if page.private.next is None else LRU for page in self.pages]
-        )
+        return bytes([FREE if page is None else ACTIVE if page.private.next is None else LRU for page in self.pages])
 
     def page_counts(self) -> tuple[int, int, int]:
         """(active, lru, free) of `page_states()`."""

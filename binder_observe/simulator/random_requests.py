@@ -78,9 +78,7 @@ class _Author:
     def orphans(self) -> list[int]:
         """Files that live on in children after their opener's address space has gone."""
         return [
-            number
-            for number, file in enumerate(self.list.files)
-            if file.holders and file.opener in self.list.exited
+            number for number, file in enumerate(self.list.files) if file.holders and file.opener in self.list.exited
         ]
 
     # What can be said.

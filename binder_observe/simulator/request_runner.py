@@ -139,9 +139,7 @@ class _Runner:
             assert sent.manager_file is not None
             server = self.files[sent.manager_file].opener
             caller = self.files[sent.sender_file]
-            reply = self._as(
-                server.task, binder_transaction(server, caller, request.numbers["reply"], 0, 0, False)
-            )
+            reply = self._as(server.task, binder_transaction(server, caller, request.numbers["reply"], 0, 0, False))
             if isinstance(reply, BinderBuffer):
                 self.held[number, True] = reply
                 entry["reply_offset"] = reply.user_data

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from binder_observe.simulator.random_requests import random_requests
 from tests.kernels import guest, kernels, workload
 
 GENERATIONS: Final = {"6.1": "6.1", "6.12": "6.8", "7": "6.14"}  # kernel -> generation of its allocator
 TIMEOUT: Final = 1200.0
+RANDOM_LISTS: Final = 100  # other ones on each kernel
+REQUESTS: Final = 60  # in each
 CHECKPOINTS: Final = ("before_reclaim", "after_reclaim", "after_exit", "after_close", "after_reopen", "end")
 
 # What lets an observer come and go beside a list: the list stops where it is told to.
@@ -86,6 +90,13 @@ kill -TERM $O; wait $O; echo $? >$R/flood.status
 count OFF flood
 touch $R/flood/leave; wait $L
 
+# request lists one after the other, every tracepoint of the class
+observe lists -j --latency -o $R/lists.arrows
+for list in $R/lists/*.requests; do
+    $W $list ${{list%.requests}}
+done
+kill -INT $O; wait $O; echo $? >$R/lists.status
+
 # killed while it waits for more
 count ON
 observe killed -j -o $R/killed.arrows
@@ -137,7 +148,12 @@ def run(kernel: str, results: Path) -> Session:
     lists = results / "lists"
     lists.mkdir()
     text = _SCRIPT.format(results=shlex.quote(str(shared)), program=shlex.quote(str(workload.build())))
-    prepare = ""
+    prepare = f"mkdir {shared}/lists\n"
+    for seed in range(RANDOM_LISTS):
+        text_of_list = random_requests(1000 * list(GENERATIONS).index(kernel) + seed, REQUESTS)
+        (lists / f"random{seed:03}.requests").write_text(text_of_list)
+    shutil.copy(workload.LISTS / "known.requests", lists / "written.requests")
+    prepare += f"cp {lists}/random*.requests {lists}/written.requests {shared}/lists/\n"
     for name in _LISTS:
         (lists / f"{name}.requests").write_text(_with_pauses(name))
         prepare += f"cp {lists}/{name}.requests {shared}/\n"

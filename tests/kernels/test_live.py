@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +15,9 @@ from binder_observe.observation import Observation
 from binder_observe.sources.recording import RecordingSource
 from binder_observe.sources.until import Until
 from tests.kernels import oracle, session
-from tests.kernels.errors import GuestError, KernelError
 from tests.kernels.session import Session
 
 pytestmark = pytest.mark.kernel
-
-
-@pytest.fixture(scope="module", params=list(session.GENERATIONS))
-def booted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
-    """Each kernel is booted once; all tests look at what that boot left."""
-    try:
-        yield session.run(request.param, tmp_path_factory.mktemp("kernel") / request.param)
-    except KernelError as error:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(str(error))
-    except GuestError as error:
-        pytest.fail(str(error))
 
 
 def events(path: Path) -> EventBatch:
@@ -62,7 +46,7 @@ def test_doctor_finds_all_it_needs(booted: Session) -> None:
     assert found["generation"] == booted.generation
 
 
-@pytest.mark.parametrize("name", ["whole", "owner", "flood"])
+@pytest.mark.parametrize("name", ["whole", "owner", "flood", "lists"])
 def test_observation_ends_in_order_without_noise(booted: Session, name: str) -> None:
     assert booted.status(name) == 0
     said = booted.text(f"{name}.err").splitlines()

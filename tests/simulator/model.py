@@ -43,9 +43,7 @@ class Machine:
         assert isinstance(buffer, BinderBuffer), buffer
         return buffer
 
-    def try_new(
-        self, size: int, *, is_async: bool = False, alloc: BinderAlloc | None = None
-    ) -> BinderBuffer | int:
+    def try_new(self, size: int, *, is_async: bool = False, alloc: BinderAlloc | None = None) -> BinderBuffer | int:
         return run_alone(binder_alloc_new_buf(alloc or self.alloc, size, 0, 0, is_async))
 
     def free(self, *buffers: BinderBuffer, alloc: BinderAlloc | None = None) -> None:

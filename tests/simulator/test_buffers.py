@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from errno import EINVAL, ENOSPC, EPERM, ESRCH
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -122,13 +123,11 @@ def test_best_fit_and_lists_hold_under_random_use(generation: str) -> None:
                 assert not free
                 continue
             rounded = max((size + 7) & ~7, 8)
-            assert min(b[1] for b in free if b[1] >= rounded) == next(
-                b[1] for b in free if b[0] == buffer.user_data
-            )
+            assert min(b[1] for b in free if b[1] >= rounded) == next(b[1] for b in free if b[0] == buffer.user_data)
             held.append(buffer)
         listed = machine.buffers()
         assert sum(size for _, size, _ in listed) == 64 * PAGE
-        assert not any(a[2] and b[2] for a, b in zip(listed, listed[1:], strict=False)), "free neighbours"
+        assert not any(a[2] and b[2] for a, b in pairwise(listed)), "free neighbours"
         assert sorted(machine.alloc.allocated_buffers) == [at for at, _, free in listed if not free]
     machine.kernel.check_conservation()
 

@@ -138,9 +138,7 @@ def test_a_target_that_dies_under_a_transaction(generation: str) -> None:
         scheduler = system.kernel.scheduler
 
         def sender(system: System = system, results: list[BinderBuffer | int] = results) -> Steps[None]:
-            results.append(
-                (yield from binder_transaction(system.client, system.server, 2 * PAGE, 0, 0, False))
-            )
+            results.append((yield from binder_transaction(system.client, system.server, 2 * PAGE, 0, 0, False)))
 
         def killer(system: System = system, delay_ns: int = delay_ns) -> Steps[None]:
             if system.kernel.scheduler.passes(delay_ns):

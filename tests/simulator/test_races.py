@@ -1,4 +1,4 @@
-"""Threads that meet: installers that race, locks that are waited for, trylocks that fail because somebody is at work."""
+"""Threads that meet: installers that race, locks that are waited for, trylocks that fail."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def race(generation: str, delay_ns: int) -> tuple[Machine, list[tuple[str, int]]
 
 @pytest.mark.parametrize("generation", ALL)
 def test_two_senders_one_page(generation: str) -> None:
-    """The second sender comes at every moment of the first one's install; what it does then depends on the generation."""
+    """The second sender comes at every moment of the first one's install."""
     announced = set()
     freed = set()
     for delay_ns in range(0, 4000, 50):

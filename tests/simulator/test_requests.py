@@ -70,7 +70,8 @@ def run(text: str, generation: str = "6.14") -> RequestRun:
         ("flood binder senders=client threads=1 count=1 min=0 max=1 mode=both seed=1", 3, "mode must be sync"),
         ("flood hwbinder senders=client threads=1 count=1 min=0 max=1 mode=sync seed=1", 3, "hwbinder has no manager"),
         (
-            "oneway client binder data=0 as x\nflood binder senders=client threads=1 count=1 min=0 max=1 mode=sync seed=1",
+            "oneway client binder data=0 as x\n"
+            "flood binder senders=client threads=1 count=1 min=0 max=1 mode=sync seed=1",
             4,
             "free the one-way buffers of binder first",
         ),
@@ -148,7 +149,9 @@ def test_without_a_manager_nothing_happens() -> None:
 
 
 def test_checkpoints_and_time() -> None:
-    result = run("call client binder data=9000 reply=0 as x\ncheckpoint one\nsleep 50\nfree x\nreclaim\ncheckpoint two\n")
+    result = run(
+        "call client binder data=9000 reply=0 as x\ncheckpoint one\nsleep 50\nfree x\nreclaim\ncheckpoint two\n"
+    )
     one, two = result.checkpoints
     assert one.stats == [("server", "binder", (3, 0, 251, 3)), ("client", "binder", (1, 0, 253, 1))]
     assert two.stats[0] == ("server", "binder", (0, 0, 254, 3))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import inspect
 from dataclasses import fields
+from importlib import resources
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -48,8 +50,6 @@ def test_those_that_ship() -> None:
 
 def test_what_ships_is_commented() -> None:
     """Every file says where its numbers come from."""
-    from importlib import resources
-
     for name in scenario_names():
         text = (resources.files("binder_observe.simulator") / "scenarios" / f"{name}.toml").read_text()
         if name != "pages-16k":
@@ -147,7 +147,7 @@ def test_distributions() -> None:
     heavy = distributions.pareto(10, 1.0, 500)
     assert heavy[0] == 10
     assert heavy[-1] == 500
-    assert all(a <= b for a, b in zip(heavy, heavy[1:], strict=False))
+    assert all(a <= b for a, b in pairwise(heavy))
     mixed = distributions.choice([distributions.constant(1), distributions.uniform(100, 200)], [3, 1])
     assert mixed.count(1) == 768
     assert len(mixed) == distributions.QUANTILES

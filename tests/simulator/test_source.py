@@ -114,7 +114,7 @@ def test_real_time() -> None:
 def test_page_size() -> None:
     for page_size, pages in ((None, 62), (4096, 254), (65536, 14)):
         source, events = run("pages-16k", 0.05, page_size=page_size)
-        assert source.meta.page_size == page_size or 16384
+        assert source.meta.page_size == (page_size or 16384)
         assert set(events.page[events.kind == Kind.MMAP].tolist()) == {pages}
 
 
