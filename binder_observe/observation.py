@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
 from binder_observe.events import EventBatch
 from binder_observe.lifetimes import LifetimeSummary
 from binder_observe.sources import Meta
 from binder_observe.tracker import PageTracker
+
+_MOST_SAMPLES: Final = 512
+_FIRST_STEP_NS: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Pages of all live mappings together, from one time to the next sample's."""
+
+    ts_ns: int
+    mapped: int
+    installed: int
 
 
 class Observation:
@@ -15,10 +32,46 @@ class Observation:
         self.meta = meta
         self.tracker = PageTracker()
         self._finished = LifetimeSummary()
+        # A grid in time, so that the course is the same however the events are cut into batches.
+        self._origin_ns: int | None = None
+        self._clock_ns = 0
+        self._step_ns = _FIRST_STEP_NS
+        self._samples: dict[int, tuple[int, int]] = {}  # grid point -> pages mapped, installed just before it
 
     def feed(self, batch: EventBatch) -> None:
         """Raises ObserveError when the stream is damaged."""
-        self._finished.add(self.tracker.update(batch))
+        if not len(batch):
+            return
+        # clocks of two CPUs can differ by a little
+        clock = np.maximum(np.maximum.accumulate(batch.ts_ns), self._clock_ns)
+        if self._origin_ns is None:
+            self._origin_ns = int(clock[0])
+        start = 0
+        while True:
+            following = (self._clock_ns - self._origin_ns) // self._step_ns + 1 if self._clock_ns else 1
+            cut = int(np.searchsorted(clock, self._origin_ns + following * self._step_ns))
+            self._finished.add(self.tracker.update(batch.slice(start, cut)))
+            if cut == len(batch):
+                break
+            self._samples[following] = self.tracker.mapped_and_installed()
+            self._thin_out()
+            self._clock_ns = int(clock[cut])
+            start = cut
+        self._clock_ns = int(clock[-1])
+
+    def _thin_out(self) -> None:
+        """Doubles the step when there are too many samples. A point of the old grid moves to the next of the new one,
+        unless that has a sample of its own: without one, nothing happened in between."""
+        if len(self._samples) > _MOST_SAMPLES:
+            self._step_ns *= 2
+            self._samples = {(point + 1) // 2: pages for point, pages in self._samples.items()}
+
+    def course(self) -> list[Sample]:
+        """Pages mapped and installed over time: some hundred samples at most, the last one at the end."""
+        origin = self._origin_ns or 0
+        samples = [Sample(origin + point * self._step_ns, *pages) for point, pages in self._samples.items()]
+        now = Sample(self.tracker.end_ns, *self.tracker.mapped_and_installed())
+        return [*(s for s in samples if s.ts_ns < now.ts_ns), now]
 
     def lifetimes(self) -> LifetimeSummary:
         """Lives that ended so far, and those that go on as censored ones."""

@@ -59,6 +59,7 @@ class AllocState:
     unexplained: int
     first_ns: int
     last_ns: int
+    until_ns: int  # its release, or the end of the observation
     active_ns: int  # page-time, summed over pages
     lru_ns: int
 
@@ -235,9 +236,15 @@ class PageTracker:
                 unexplained=int(row["unexplained"]),
                 first_ns=int(row["first_ns"]),
                 last_ns=int(row["last_ns"]),
+                until_ns=int(row["last_ns"]) if row["released"] else max(end, int(row["first_ns"])),
                 active_ns=active_ns,
                 lru_ns=lru_ns,
             )
+
+    def mapped_and_installed(self) -> tuple[int, int]:
+        """Pages of live mappings, and those of them that are known to be installed."""
+        live = self._allocs[self._described]
+        return int(live["pages"].sum()), int(live["count"][:, (State.ACTIVE, State.LRU)].sum())
 
     def page_states(self, number: int) -> NDArray[np.uint8]:
         """The state of each page of a live alloc, shape (mapping_pages,)."""

@@ -93,6 +93,15 @@ def test_a_truncated_recording_is_reported_as_far_as_it_goes(recording: Path, tm
     assert report["notes"]
 
 
+def test_a_request_list_runs_on_the_model(tmp_path: Path) -> None:
+    path = tmp_path / "two.requests"
+    path.write_text("open server binder\nopen client binder\ncall client binder data=5000 reply=10 as a\nfree a\n")
+    report = json.loads(run("simulate", str(path), "-j", "--kernel", "6.1").stdout)
+    assert {p["comm"]: p["installs"] for p in report["processes"]} == {"server": 2, "client": 1}
+    path.write_text("open server binder\ncall nobody binder data=1 reply=1 as a\n")
+    assert_one_sentence(run("simulate", str(path)), 1, ":2:", "nobody")
+
+
 def test_recordings_are_private(recording: Path) -> None:
     assert recording.stat().st_mode & 0o777 == 0o600
 

@@ -49,8 +49,8 @@ CASES: dict[str, Callable[[], Report]] = {
     "one_event": lambda: observed(attach(), mapped(), row(5 * MS, Kind.ALLOC_PAGE_START)),
     "only_left_truncated": lambda: observed(attach(), found(), park(MS, 0), reclaim(2 * MS, 1)),
     "full_of_losses": lambda: observed(
-        attach(), mapped(), [row(i * MS, Kind.LOST, i + 1) for i in range(9)], install(10 * MS), row(11 * MS, Kind.LOST, 3),
-        reclaim(12 * MS, 2),
+        attach(), mapped(), [row(i * MS, Kind.LOST, i + 1) for i in range(9)], install(10 * MS),
+        row(11 * MS, Kind.LOST, 3), reclaim(12 * MS, 2),
     ),
     "unexplained": lambda: observed(attach(), mapped(), park(MS, 0), install(2 * MS, 0)),
     "odd_names": lambda: observed(

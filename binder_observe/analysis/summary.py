@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from binder_observe.analysis.metadata import MetadataCost, metadata_cost
 from binder_observe.lifetimes import Quantiles
 from binder_observe.observation import Observation
 from binder_observe.sources import Meta
@@ -38,6 +39,7 @@ class Report:
     lost_events: int
     unexplained: dict[str, int]
     processes: tuple[ProcessReport, ...]
+    metadata: MetadataCost
     notes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, object]:
@@ -62,6 +64,7 @@ class Report:
             "failed_installs": sum(p.state.failed_installs for p in self.processes),
             "audit": {"checked": False, "agreed": None},
             "notes": list(self.notes),
+            "metadata_cost": self.metadata.to_dict(),
             "processes": [_process(p) for p in self.processes],
         }
 
@@ -92,6 +95,13 @@ def summarize(observation: Observation, notes: tuple[str, ...] = ()) -> Report:
         lost_events=tracker.lost_events,
         unexplained=tracker.unexplained(),
         processes=tuple(processes),
+        metadata=metadata_cost(
+            observation.course(),
+            observation.meta.struct_bytes,
+            sum(p.state.mapping_pages * (p.state.until_ns - p.state.first_ns) for p in processes),
+            sum(p.state.active_ns + p.state.lru_ns for p in processes),
+            tracker.end_ns - begin,
+        ),
         notes=(*notes, *_notes(processes, tracker.lost_events)),
     )
 

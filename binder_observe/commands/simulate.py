@@ -40,11 +40,12 @@ def simulate(
     as_json: bool,
     quiet: bool,
 ) -> None:  # fmt: skip
-    """Run SCENARIO (a name from --list, or your own .toml file) on the model of the allocator.
+    """Run SCENARIO on the model of the allocator: a name from --list, your own .toml file, or a .requests list.
 
     \b
     Example:
       binder-observe simulate steady -o steady.arrows --seed 7
+      binder-observe simulate mine.requests --kernel 6.1
     """
     if list_:
         from binder_observe.simulator.scenarios import load_scenario, scenario_names
@@ -59,12 +60,18 @@ def simulate(
 
     from binder_observe.commands.live import write_report
     from binder_observe.commands.observe import observe
-    from binder_observe.sources import Generation
+    from binder_observe.sources import Generation, Source
+    from binder_observe.sources.requests import RequestSource
     from binder_observe.sources.simulator import SimulatorSource
 
-    source = SimulatorSource(
-        scenario, seed=seed, duration_s=duration, generation=cast(Generation, kernel),
-        page_size=int(page_size) if page_size else None,
-    )  # fmt: skip
+    generation = cast(Generation, kernel)
+    size = int(page_size) if page_size else None
+    source: Source
+    if scenario.endswith(".requests"):
+        if duration is not None:
+            raise click.UsageError("a request list runs to its end: leave --duration out")
+        source = RequestSource(scenario, seed=seed, generation=generation, page_size=size or 4096)
+    else:
+        source = SimulatorSource(scenario, seed=seed, duration_s=duration, generation=generation, page_size=size)
     report = observe(source, output=output, force=force, quiet=quiet)
     write_report(report, as_json)

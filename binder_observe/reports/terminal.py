@@ -26,6 +26,7 @@ def render(report: Report) -> RenderableType:
     if report.processes:
         for table in (_pages, _counts, _lifetimes):
             parts += [table(report.processes), Text()]
+        parts += [Text(metadata_line(report)), Text()]
     else:
         parts += [Text("No binder page event was seen."), Text()]
     return Group(*parts, *_quality(report))
@@ -65,6 +66,16 @@ def quality(report: Report) -> str:
         f"events {report.events}, lost {report.lost_events}; "
         f"duplicate installs {sum(a.duplicate_installs for a in s)}, failed {sum(a.failed_installs for a in s)}; "
         f"unexplained {sum(report.unexplained.values())}; not checked against the kernel's counts"
+    )
+
+
+def metadata_line(report: Report) -> str:
+    """What the patch saves, or would save, in this run."""
+    before, after = report.metadata.before.mean, report.metadata.after.mean
+    change = f" ({100 * (after - before) / before:+.0f}%)" if before else ""
+    return (
+        f"Allocator metadata, mean over time: {before / 1024:.1f} KiB in arrays (before 6.14), "
+        f"{after / 1024:.1f} KiB under page->private{change}"
     )
 
 

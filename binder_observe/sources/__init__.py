@@ -17,7 +17,8 @@ Generation = Literal["6.1", "6.8", "6.14", "unknown"]
 class Meta:
     """What holds for a whole observation; goes into every recording and report.
 
-    `clock_offset_ns` is CLOCK_REALTIME minus CLOCK_BOOTTIME at attach, None where there is no clock.
+    `struct_bytes` are sizes of the allocator's structs from the kernel's BTF; `clock_offset_ns` is CLOCK_REALTIME minus
+    CLOCK_BOOTTIME at attach, None where there is no clock.
     """
 
     source: Literal["live", "simulated", "imported"]
@@ -31,6 +32,7 @@ class Meta:
     command: str = ""
     filters: dict[str, list[str]] = field(default_factory=dict)
     probes: list[str] = field(default_factory=list)
+    struct_bytes: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, object]:
         return asdict(self)

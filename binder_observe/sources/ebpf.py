@@ -63,6 +63,8 @@ class EbpfSource:
             check_pids(pids)
             with Btf.load() as btf:
                 offsets, found = layout(btf), generation(btf)
+                structs = ("binder_lru_page", "binder_shrinker_mdata")
+                sizes = {name: btf.sizeof(name) for name in structs if btf.has_struct(name)}
                 spares = tracepoints_are_preemptible(btf, os.uname().version)
             self._probes = Probes(offsets, pids, latency, ring_bytes, spares)
         except BaseException:
@@ -88,6 +90,7 @@ class EbpfSource:
             command=command,
             filters={"pid": [str(pid) for pid in pids]} if pids else {},
             probes=self._probes.attached,
+            struct_bytes=sizes,
         )
 
     def batches(self) -> Iterator[EventBatch]:

@@ -12,7 +12,8 @@ from binder_observe.errors import ObserveError
 from binder_observe.events import EventBatch, Kind
 from binder_observe.simulator.faults import Faults
 from binder_observe.simulator.kernel import Kernel
-from binder_observe.simulator.scenarios import INFINITE_S, Scenario, load_scenario
+from binder_observe.simulator.scenario_tables import INFINITE_S, Scenario
+from binder_observe.simulator.scenarios import load_scenario
 from binder_observe.simulator.truth import Truth
 from binder_observe.simulator.workload import SECOND, Workload
 from binder_observe.sources import Generation, Meta
