@@ -6,12 +6,11 @@ from errno import EINVAL, ENOMEM, ENOSPC, EPERM, ESRCH
 from typing import TYPE_CHECKING, Final
 
 from binder_observe.simulator.costs import LOCK_HELD_NS
+from binder_observe.simulator.install import binder_install_buffer_pages, binder_update_page_range
 from binder_observe.simulator.pages import (
     binder_alloc_is_mapped,
-    binder_install_buffer_pages,
     binder_lru_freelist_add,
     binder_lru_freelist_del,
-    binder_update_page_range,
 )
 from binder_observe.simulator.rbtree import LEFT, RIGHT, RbNode, rb_erase, rb_insert_color, rb_link_node
 from binder_observe.simulator.scheduler import Steps

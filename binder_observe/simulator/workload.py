@@ -24,7 +24,7 @@ from binder_observe.simulator.driver import (
     exit_process,
 )
 from binder_observe.simulator.kernel import Kernel
-from binder_observe.simulator.scenarios import Demand, ProcessGroup, Reclaim, Scenario, Traffic
+from binder_observe.simulator.scenario_tables import Demand, ProcessGroup, Reclaim, Scenario, Traffic
 from binder_observe.simulator.scheduler import Steps, Thread
 from binder_observe.simulator.trace import Task
 from binder_observe.simulator.vmscan import drop_slab, start_kswapd, try_to_free_pages

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
@@ -12,11 +13,22 @@ from tests.kernels.errors import GuestError, KernelError
 from tests.kernels.session import Session
 
 
+@pytest.fixture(scope="session")
+def boots(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Future[Session]]]:
+    """The boots that the selected tests ask for, a guest to a processor: an emulator uses one."""
+    wanted = {item.callspec.params.get("booted") for item in request.session.items if hasattr(item, "callspec")}
+    directory = tmp_path_factory.mktemp("kernel")
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield {k: pool.submit(session.run, k, directory / k) for k in session.GENERATIONS if k in wanted}
+
+
 @pytest.fixture(scope="session", params=list(session.GENERATIONS))
-def booted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+def booted(request: pytest.FixtureRequest, boots: dict[str, Future[Session]]) -> Session:
     """Skipped, with the reason, where there is no kernel or emulator; under CI=true that is a failure."""
     try:
-        yield session.run(request.param, tmp_path_factory.mktemp("kernel") / request.param)
+        return boots[request.param].result()
     except KernelError as error:
         if os.environ.get("CI") == "true":
             raise

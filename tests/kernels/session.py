@@ -59,6 +59,8 @@ binder-observe doctor --json >$R/doctor.json; echo $? >$R/doctor.status
 binder-observe -p 999999 >$R/nobody.out 2>$R/nobody.err; echo $? >$R/nobody.status
 binder-observe -p 1 >$R/init.out 2>$R/init.err; echo $? >$R/init.status
 
+binder-observe --duration 1 -q -j >$R/brief.json 2>$R/brief.err; echo $? >$R/brief.status
+
 # every process, two lists
 observe whole -j -o $R/whole.arrows
 $W $R/known.requests $R/known

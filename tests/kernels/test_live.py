@@ -54,6 +54,19 @@ def test_observation_ends_in_order_without_noise(booted: Session, name: str) -> 
     assert all("mappings  active" in line for line in said[1:]), said
 
 
+def test_duration_ends_in_order(booted: Session) -> None:
+    assert booted.status("brief") == 0
+    assert booted.text("brief.err") == ""
+    report = booted.json("brief")
+    assert report["complete"]
+    assert report["duration_s"] >= 1
+
+
+def test_metadata_sizes_are_the_kernels(booted: Session) -> None:
+    own = "binder_shrinker_mdata" if booted.generation == "6.14" else "binder_lru_page"
+    assert booted.json("whole")["metadata_cost"]["from_btf"] == [own]
+
+
 def test_reports_say_what_they_come_from(booted: Session) -> None:
     report = booted.json("whole")
     assert report["schema"] == 1

