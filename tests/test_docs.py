@@ -1,0 +1,58 @@
+"""The documentation, held against the code."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import click
+import pytest
+
+from binder_observe.cli import COMMANDS, cli
+from binder_observe.events import Kind
+from binder_observe.simulator import scenario_tables
+from binder_observe.simulator.scenarios import parse_scenario
+from binder_observe.sources.simulator import SimulatorSource
+
+pytestmark = pytest.mark.checkout
+ROOT = Path(__file__).parent.parent
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text()
+
+
+def test_every_kind_is_documented() -> None:
+    events = text("docs/events.md")
+    for kind in Kind:
+        stem, _, end = kind.name.rpartition("_")
+        assert f"`{kind.name}`" in events or (f"`{stem}_" in events and f"`_{end}`" in events), kind.name
+
+
+def test_the_scenario_in_the_documentation_runs() -> None:
+    (example,) = re.findall(r"```toml\n(.*?)```", text("docs/simulator.md"), re.S)
+    source = SimulatorSource(parse_scenario(example, "docs"), duration_s=0.1)
+    assert sum(len(batch) for batch in source.batches()) > 100
+
+
+def test_every_key_of_a_scenario_is_documented() -> None:
+    documented = set(re.findall(r"`(\w+)`", text("docs/simulator.md")))
+    tables = ("ProcessGroup", "Traffic", "Demand", "Memory", "Reclaim", "Fault", "Scenario")
+    keys = {field.name for table in tables for field in fields(getattr(scenario_tables, table))}
+    inner = {"sender", "process", "traffic", "memory", "demand", "reclaim", "fault"}
+    assert keys - inner <= documented
+
+
+def test_the_readme_shows_commands_that_exist() -> None:
+    for line in re.findall(r"binder-observe ([a-z]+)", text("README.md")):
+        assert line in COMMANDS or line in ("is", "reads"), line
+    options = {opt for param in cli.params if isinstance(param, click.Option) for opt in param.opts}
+    for option in re.findall(r"^(?:sudo )?binder-observe .*?(--[a-z-]+)", text("README.md"), re.M):
+        assert option in options
+
+
+def test_links_lead_somewhere() -> None:
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), (page.name, target)
