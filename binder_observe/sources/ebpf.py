@@ -7,6 +7,7 @@ record is found by reading the table.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import time
@@ -51,11 +52,7 @@ class EbpfSource:
         ring_bytes: int = DEFAULT_RING_BYTES,
         command: str = "",
     ) -> None:
-        self._seen_tgids = np.zeros(1 << 22, dtype=bool)  # PID_MAX_LIMIT, include/linux/threads.h
-        self._lost_of = np.zeros(1024, dtype=np.int64)  # by alloc number; -1: not described yet
-        self._lost_of[:] = -1
-        self._lost_unplaced = 0  # events lost that belong to no alloc we know
-        self._stopping = False
+        self._init_state()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._pidfds: list[int] = []
         try:
@@ -92,6 +89,12 @@ class EbpfSource:
             probes=self._probes.attached,
             struct_bytes=sizes,
         )
+
+    def _init_state(self) -> None:
+        self._seen_tgids = np.zeros(1 << 22, dtype=bool)  # PID_MAX_LIMIT, include/linux/threads.h
+        self._lost_of = np.full(1024, -1, dtype=np.int64)  # by alloc number; -1: not described yet
+        self._lost_unplaced = 0  # events lost that belong to no alloc we know
+        self._stopping = False
 
     def batches(self) -> Iterator[EventBatch]:
         yield self._mark(Kind.ATTACH, self._attach_ns)
@@ -297,9 +300,12 @@ def _pidfd(pid: int) -> int:
 
 def _need_binder(pid: int) -> None:
     """A question about a process that has no binder open would be answered by silence."""
-    files = Path(f"/proc/{pid}/fd")
+    files = f"/proc/{pid}/fd"
+    opened = []
     try:
-        opened = [os.readlink(files / fd) for fd in os.listdir(files)]
+        for fd in os.listdir(files):
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                opened.append(os.readlink(f"{files}/{fd}"))
     except OSError as error:
         raise ObserveError(f"cannot see the open files of process {pid}: {error.strerror}") from error
     if not any("binder" in Path(target).name or "/binderfs/" in target for target in opened):

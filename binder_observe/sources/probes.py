@@ -23,8 +23,8 @@ MAX_ALLOCS: Final = 16384
 _RELEASE: Final = "binder_alloc_deferred_release"
 _MMAP: Final = "binder_alloc_mmap_handler"
 _PROGRAM: Final = "binder_pages.c"
-# Spare programs behind the first one of each tracepoint. With m of 1000 events missed by one program (under an
-# emulator: 16), m to the fourth are missed by all.
+# Spare programs behind the first one of each tracepoint. If one program misses a share m of the events, all four miss
+# m to the fourth power of them.
 _SPARES: Final = 3
 
 
