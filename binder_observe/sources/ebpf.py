@@ -139,17 +139,22 @@ class EbpfSource:
         return from_records(_row(ts_ns, kind))
 
     def _unaccounted(self) -> bool:
-        in_ring, in_table = self._probes.lost_totals()
         accounted = int(np.maximum(self._lost_of, 0).sum())
-        return in_ring > accounted or in_table + self._missed() > self._lost_unplaced
+        return self._probes.lost_totals()[0] > accounted or self._unplaced() > self._lost_unplaced
 
-    def _missed(self) -> int:
-        """Events that no program saw, for certain: a spare takes its event within the time of these looks."""
-        missed = self._probes.missed()
-        for _ in range(_LOOKS if missed > 0 else 0):
-            time.sleep(_LONGEST_S)
-            missed = min(missed, self._probes.missed())
-        return max(missed, 0)
+    def _unplaced(self) -> int:
+        """Events lost that belong to no alloc we know: no room in the table of allocs, or no program was run.
+
+        A miss is certain only when no spare has taken the event within a few looks.
+        """
+        looks: list[int] = []
+        while len(looks) < _LOOKS:
+            if looks:
+                time.sleep(_LONGEST_S)
+            looks.append(self._probes.lost_totals()[1] + max(self._probes.missed(), 0))
+            if looks[-1] <= self._lost_unplaced:
+                return self._lost_unplaced
+        return min(looks)
 
     def _batch(self, records: NDArray[np.void]) -> EventBatch:
         """Records in the schema, with descriptions and gaps put in where they belong."""
@@ -232,7 +237,7 @@ class EbpfSource:
                 if not released_in_ring.any():
                     extra.append((0, _row(now, Kind.RELEASE_END, number), None))
                 self._probes.forget(number)
-        unplaced = self._probes.lost_totals()[1] + self._missed()
+        unplaced = self._unplaced()
         if unplaced > self._lost_unplaced:
             extra.append((0, _row(now, Kind.LOST, NO_ALLOC, unplaced - self._lost_unplaced), None))
             self._lost_unplaced = unplaced
