@@ -28,7 +28,7 @@ check: setup
 test: check test-quick test-wheel test-kernels
 
 test-quick: setup
-	$(BIN)/python -m pytest -m 'not kernel'
+	$(BIN)/python -m pytest -n auto -m 'not kernel'
 
 # The quick tests once more, against the wheel as a user installs it: away from the checkout, which would be imported.
 test-wheel: setup
@@ -40,7 +40,7 @@ test-wheel: setup
 	  pathlib.Path('$(WHEEL_VENV)/lib').glob('python*/site-packages').__next__().joinpath('dependencies.pth') \
 	  .write_text(site.getsitepackages()[0] + '\n')"
 	mkdir -p build/away && cp -r tests pyproject.toml build/away/
-	cd build/away && ../../$(WHEEL_VENV)/bin/python -m pytest -m 'not kernel and not checkout'
+	cd build/away && ../../$(WHEEL_VENV)/bin/python -m pytest -n auto -m 'not kernel and not checkout'
 
 # Fetches the kernels once; skipped with the reason where that cannot be, but under CI=true that is a failure.
 kernels: setup

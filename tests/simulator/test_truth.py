@@ -62,7 +62,7 @@ def test_every_scenario(scenario: str, generation: Any) -> None:
         assert tracker.duplicates > 0
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 1 << 32), n=st.integers(10, 120), generation=st.sampled_from(ALL))
 def test_random_requests(seed: int, n: int, generation: str) -> None:
     run = run_requests(parse_requests(random_requests(seed, n)), generation=generation, truth=True)
@@ -71,7 +71,7 @@ def test_random_requests(seed: int, n: int, generation: str) -> None:
     assert not tracker.states, "the list closes everything"
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     seed=st.integers(0, 1 << 32),
     generation=st.sampled_from(ALL),
