@@ -1,0 +1,154 @@
+"""Loading and attaching, with a bcc that only keeps books."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import pytest
+
+from binder_observe.errors import UnsupportedError
+from binder_observe.events import TABLE
+from binder_observe.sources import probes
+from binder_observe.sources.probes import Probes
+
+OFFSETS = {"ALLOC_PID": 104}
+ESSENTIAL = [row.tracepoint for row in TABLE if row.tracepoint and row.essential]
+LATENCY = [row.tracepoint for row in TABLE if row.tracepoint and not row.default]
+
+
+class Bpf:
+    """bcc.BPF as far as it is used; `lacks` are tracepoints and functions that this kernel has not."""
+
+    RAW_TRACEPOINT = 17
+    lacks: tuple[str, ...] = ()
+    fails = ""
+    made: ClassVar[list[Bpf]]
+
+    def __init__(self, src_file: str, cflags: list[str]) -> None:
+        os.write(2, b"warning: noise of the compiler\n")
+        if self.fails:
+            os.write(2, f"{self.fails}\n".encode())
+            raise Exception("Failed to compile BPF module")
+        self.cflags = cflags
+        self.calls: list[tuple[str, str]] = []
+        self.funcs: dict[bytes, object] = {}
+        self.raw_tracepoint_fds: dict[bytes, int] = {}
+        self.kprobe_fds: dict[bytes, int] = {}
+        self.tables: dict[str, dict[int, int]] = {}
+        self.made.append(self)
+
+    def __getitem__(self, name: str) -> Any:
+        table = self.tables.setdefault(name, {})
+
+        class Table:
+            def __setitem__(self, key: ctypes.c_uint32, value: ctypes.c_uint8) -> None:
+                table[key.value] = value.value
+
+        return Table()
+
+    def load_func(self, name: str, kind: int) -> object:
+        assert kind == self.RAW_TRACEPOINT
+        return self.funcs.setdefault(name.encode(), SimpleNamespace(fd=os.open(os.devnull, os.O_RDONLY)))
+
+    def attach_raw_tracepoint(self, tp: str, fn_name: str) -> None:
+        if tp in self.lacks:
+            raise Exception("Failed to attach BPF to raw tracepoint")
+        assert tp.encode() not in self.raw_tracepoint_fds
+        self.raw_tracepoint_fds[tp.encode()] = os.open(os.devnull, os.O_RDONLY)
+        self.calls.append((tp, fn_name))
+
+    def attach_kprobe(self, event: str, fn_name: str) -> None:
+        if event in self.lacks:
+            raise Exception(f"Failed to attach BPF program {fn_name} to kprobe {event}")
+        self.kprobe_fds[event.encode()] = 0
+        self.calls.append((event, fn_name))
+
+    attach_kretprobe = attach_kprobe
+
+    def detach_kprobe_event(self, event: bytes) -> None:
+        del self.kprobe_fds[event]
+
+    def cleanup(self) -> None:
+        self.calls.append(("cleanup", ""))
+
+
+@pytest.fixture
+def bpf(monkeypatch: pytest.MonkeyPatch) -> type[Bpf]:
+    class Fresh(Bpf):
+        made: ClassVar[list[Bpf]] = []
+
+    monkeypatch.setattr(probes, "load_bcc", lambda: SimpleNamespace(BPF=Fresh))
+    return Fresh
+
+
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_everything_is_attached_and_detached(bpf: type[Bpf], capfd: pytest.CaptureFixture[str]) -> None:
+    before = open_files()
+    loaded = Probes(OFFSETS, [12, 34], latency=False, ring_bytes=1 << 16, spares=True)
+    loaded.attach()
+    (made,) = bpf.made
+    assert {"-DALLOC_PID=104", "-DRING_PAGES=16", "-DFILTER_OWNER=1", "-DSPARES=1"} <= set(made.cflags)
+    assert "-DLATENCY=1" not in made.cflags
+    assert made.tables["owners"] == {12: 1, 34: 1}
+    for tracepoint in ESSENTIAL:
+        programs = [program for tp, program in made.calls if tp == tracepoint]
+        first = str(tracepoint).removeprefix("binder_")
+        assert programs == [first, *[f"spare_{first}"] * 3]  # the first program is called first
+    assert not any(tp in LATENCY for tp, _ in made.calls)
+    assert set(loaded.attached) == {*ESSENTIAL, "binder_alloc_deferred_release", "binder_alloc_mmap_handler"}
+    assert loaded.missing == []
+    loaded.close()
+    assert not made.kprobe_fds
+    assert made.calls[-1] == ("cleanup", "")
+    assert open_files() == before
+    assert capfd.readouterr() == ("", "")
+
+
+def test_kernels_that_need_no_spares_get_none(bpf: type[Bpf]) -> None:
+    loaded = Probes(OFFSETS, [], latency=True, ring_bytes=1 << 16, spares=False)
+    loaded.attach()
+    (made,) = bpf.made
+    assert {"-DLATENCY=1"} <= set(made.cflags)
+    assert not {"-DSPARES=1", "-DFILTER_OWNER=1"} & set(made.cflags)
+    assert [tp for tp, _ in made.calls if tp in LATENCY] == LATENCY
+    assert not any(program.startswith("spare_") for _, program in made.calls)
+    loaded.close()
+
+
+@pytest.mark.parametrize("tracepoint", ESSENTIAL)
+def test_an_essential_tracepoint_that_is_missing_is_named(bpf: type[Bpf], tracepoint: str) -> None:
+    bpf.lacks = (tracepoint,)
+    loaded = Probes(OFFSETS, [], latency=False, ring_bytes=1 << 16, spares=False)
+    with pytest.raises(UnsupportedError, match=f"binder:{tracepoint}") as caught:
+        loaded.attach()
+    assert caught.value.exit_status == 3
+    loaded.close()
+
+
+def test_other_tracepoints_are_named_and_done_without(bpf: type[Bpf]) -> None:
+    bpf.lacks = ("binder_unmap_user_start",)
+    loaded = Probes(OFFSETS, [], latency=True, ring_bytes=1 << 16, spares=False)
+    loaded.attach()
+    assert loaded.missing == ["binder_unmap_user_start"]
+    loaded.close()
+
+
+def test_a_release_that_cannot_be_probed_is_status_3(bpf: type[Bpf]) -> None:
+    bpf.lacks = ("binder_alloc_deferred_release",)
+    loaded = Probes(OFFSETS, [], latency=False, ring_bytes=1 << 16, spares=False)
+    with pytest.raises(UnsupportedError, match="binder_alloc_deferred_release"):
+        loaded.attach()
+    loaded.close()
+
+
+def test_what_the_compiler_says_is_in_the_sentence(bpf: type[Bpf], capfd: pytest.CaptureFixture[str]) -> None:
+    bpf.fails = "fatal error: 'linux/kconfig.h' file not found"
+    with pytest.raises(UnsupportedError, match=r"kconfig\.h' file not found; try: binder-observe doctor"):
+        Probes(OFFSETS, [], latency=False, ring_bytes=1 << 16, spares=False)
+    assert capfd.readouterr().err == ""
