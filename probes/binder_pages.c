@@ -6,7 +6,8 @@
  *
  * The loader defines, from BTF: ALLOC_PID, ALLOC_SIZE, ALLOC_HIGH (offsets in struct binder_alloc), PROC_ALLOC,
  * PROC_CONTEXT, PROC_TSK (in struct binder_proc), CONTEXT_NAME (struct binder_context), TASK_COMM (struct
- * task_struct); and from the user's options: RING_PAGES, MAX_ALLOCS, FILTER_OWNER, LATENCY; and SPARES where tracepoints can be preempted.
+ * task_struct); from the user's options: RING_PAGES, MAX_ALLOCS, FILTER_OWNER, LATENCY; and SPARES where tracepoints can
+ * be preempted.
  */
 #include <uapi/linux/ptrace.h>
 #include "record.h"
