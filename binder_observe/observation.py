@@ -50,7 +50,7 @@ class Observation:
         while True:
             following = (self._clock_ns - self._origin_ns) // self._step_ns + 1 if self._clock_ns else 1
             cut = int(np.searchsorted(clock, self._origin_ns + following * self._step_ns))
-            self._finished.add(self.tracker.update(batch.slice(start, cut)))
+            self._finished.add(self.tracker.update(batch.slice(start, cut)).lives)
             if cut == len(batch):
                 break
             self._samples[following] = self.tracker.mapped_and_installed()
