@@ -8,7 +8,8 @@ from typing import Final
 import numpy as np
 
 from binder_observe.events import EventBatch
-from binder_observe.lifetimes import LifetimeSummary
+from binder_observe.lifetimes.reclaims import Reclaims, ReclaimTotal
+from binder_observe.lifetimes.totals import Totals
 from binder_observe.sources import Meta
 from binder_observe.tracker import Finished, PageTracker
 
@@ -31,7 +32,8 @@ class Observation:
     def __init__(self, meta: Meta) -> None:
         self.meta = meta
         self.tracker = PageTracker()
-        self._finished = LifetimeSummary()
+        self._totals = Totals()
+        self._reclaims = Reclaims()
         # A grid in time, so that the course is the same however the events are cut into batches.
         self._origin_ns: int | None = None
         self._clock_ns = 0
@@ -52,7 +54,7 @@ class Observation:
             following = (self._clock_ns - self._origin_ns) // self._step_ns + 1 if self._clock_ns else 1
             cut = int(np.searchsorted(clock, self._origin_ns + following * self._step_ns))
             done.append(self.tracker.update(batch.slice(start, cut)))
-            self._finished.add(done[-1].lives)
+            self._totals.add(done[-1])
             if cut == len(batch):
                 break
             self._samples[following] = self.tracker.mapped_and_installed()
@@ -60,6 +62,7 @@ class Observation:
             self._clock_ns = int(clock[cut])
             start = cut
         self._clock_ns = int(clock[-1])
+        self._reclaims.add(done, self.tracker)
         return done
 
     def _thin_out(self) -> None:
@@ -76,8 +79,12 @@ class Observation:
         now = Sample(self.tracker.end_ns, *self.tracker.mapped_and_installed())
         return [*(s for s in samples if s.ts_ns < now.ts_ns), now]
 
-    def lifetimes(self) -> LifetimeSummary:
-        """Lives that ended so far, and those that go on as censored ones."""
-        summary = self._finished.copy()
-        summary.add(self.tracker.alive())
-        return summary
+    def totals(self) -> Totals:
+        """Of all that ended so far, and of what goes on as censored."""
+        totals = self._totals.copy()
+        totals.add(Finished(self.tracker.alive(), self.tracker.open_spans(), self.tracker.open_installs()))
+        return totals
+
+    def reclaims(self) -> list[ReclaimTotal]:
+        """Who reclaimed, most first."""
+        return self._reclaims.totals(self.tracker)

@@ -425,7 +425,7 @@ def run(  # type: ignore[no-untyped-def]
                         n_lives = _end(lives, n_lives, a, index[i], alloc, page, ts, Ended.LOST, 0)
                     if after != State.FREE:
                         _begin(page, ts, Began.AFTER_GAP, 0)
-            if k == Kind.ALLOC_PAGE_END:
+            if do == Do.INSTALL or do == Do.DUPLICATE:
                 outcome = Outcome.DUPLICATE if do == Do.DUPLICATE else Outcome.INSTALLED
                 n_installs = _attempted(installs, n_installs, a, index[i], outcome, started, ts, tgid[i], tid[i])
             if after != state:
