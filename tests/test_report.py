@@ -71,7 +71,6 @@ def many_processes() -> Report:
 
 CASES: dict[str, Callable[[], Report]] = {
     "what_stands_out": what_stands_out,
-    "many_processes": many_processes,
     "only_losses": lambda: observed(
         attach(), mapped(), row(MS, Kind.LOST, 500, alloc=0), row(2 * MS, Kind.DETACH, alloc=0)
     ),
@@ -142,7 +141,7 @@ def test_long_numbers_and_names_stay_legible() -> None:
 
 
 def test_a_report_names_the_largest_and_counts_the_others() -> None:
-    report = CASES["many_processes"]()
+    report = many_processes()
     more = len(report.processes) - terminal.MOST_PROCESSES
     assert as_text(report).count(f"... and {more} more\n") == 4
     assert len(report.to_dict()["processes"]) == len(report.processes)  # type: ignore[arg-type]

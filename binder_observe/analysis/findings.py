@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from binder_observe.analysis.names import printable
+from binder_observe.analysis.quantities import duration
 from binder_observe.analysis.report import LONG_IDLE_NS, Finding, ProcessReport, Reclaimer, Report, Sender, Severity
 
 MOST_A_RULE: Final = 3  # mappings named for the same reason; the others are counted
@@ -158,7 +159,7 @@ def _working_set(report: Report) -> Iterator[Candidate]:
     refaults = sum(p.state.refaults for p in report.processes)
     if reclaims >= 100:
         delay = report.overall.refault_delay
-        half = f", half within {delay.p50 / 1e6:.3g} ms" if delay and delay.p50 is not None else ""
+        half = f", half within {duration(delay.p50)}" if delay and delay.p50 is not None else ""
         text = f"{refaults} of {reclaims} pages that were reclaimed were installed again{half}: they were still needed"
         yield refaults / reclaims, text, None
 
@@ -179,7 +180,7 @@ def _install_latency(report: Report) -> Iterator[Candidate]:
     for p in report.processes:
         q = p.install_latency
         if q is not None and q.p99 is not None and q.p50 is not None and q.n >= 100:
-            text = f"one install in a hundred takes {q.p99 / 1e6:.3g} ms or more, half at most {q.p50 / 1e6:.3g} ms"
+            text = f"one install in a hundred takes {duration(q.p99)} or more, half take {duration(q.p50)} at most"
             yield q.p99 / 1e6, f"{_who(p)}: {text}", p
 
 

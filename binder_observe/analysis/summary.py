@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -91,11 +92,15 @@ def _long_stays(tracker: PageTracker, norms: Mapping[int, int | None]) -> tuple[
     """Pages at the end by alloc: those that `leaks` suspects, and those that have been idle for long."""
     spans = tracker.open_spans()
     ages = spans["until_ns"] - spans["since_ns"]
-    suspects: Counter[int] = Counter()
+    idle = spans["alloc"][(spans["state"] == State.LRU) & (ages > LONG_IDLE_NS)]
     active = spans["state"] == State.ACTIVE
-    for alloc in np.unique(spans["alloc"][active]).tolist():
-        suspects[alloc] = int(leaks.suspects(ages[active & (spans["alloc"] == alloc)], norms.get(alloc)).sum())
-    return suspects, Counter(spans["alloc"][(spans["state"] == State.LRU) & (ages > LONG_IDLE_NS)].tolist())
+    alloc, ages = spans["alloc"][active], ages[active]
+    suspects: Counter[int] = Counter()
+    # the spans of an alloc stand together
+    for begin, end in pairwise([*np.flatnonzero(np.diff(alloc.astype(np.int64), prepend=-1)).tolist(), len(alloc)]):
+        number = int(alloc[begin])
+        suspects[number] = int(leaks.suspects(ages[begin:end], norms.get(number)).sum())
+    return suspects, Counter(idle.tolist())
 
 
 def _sender(total: SenderTotal, comms: Mapping[int, str]) -> Sender:

@@ -6,9 +6,10 @@ columns of one history have the same categories, so that they can be compared wi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum
-from typing import Any, Literal
+from functools import wraps
+from typing import Any, Concatenate, Literal, ParamSpec
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,25 @@ from binder_observe.tracker import AllocState
 
 Integers = NDArray[Any]  # of any width
 Columns = dict[str, Any]
+P = ParamSpec("P")
+
+
+Frame = Callable[Concatenate[History, P], pd.DataFrame]
+
+
+def of_history(make: Frame[P]) -> Frame[P]:
+    """A frame made of a history carries in `attrs` what its numbers are worth: source, kernel and lost events.
+
+    Plots mark simulated data by it.
+    """
+
+    @wraps(make)
+    def marked(h: History, /, *args: P.args, **kwargs: P.kwargs) -> pd.DataFrame:
+        frame = make(h, *args, **kwargs)
+        frame.attrs |= {"source": h.meta.source, "kernel": h.meta.kernel, "lost_events": h.report.lost_events}
+        return frame
+
+    return marked
 
 
 def allocs(h: History) -> tuple[AllocState, ...]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from binder_observe.frames.columns import allocs, keys, numbers, ratio
+from binder_observe.frames.columns import allocs, keys, numbers, of_history, ratio
 from binder_observe.history import History
 
 
+@of_history
 def df_fragmentation(h: History) -> pd.DataFrame:
     """Touched pages against the high watermark: one row an alloc, in the report's order.
 

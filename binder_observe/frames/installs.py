@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from binder_observe.errors import ObserveError
-from binder_observe.frames.columns import in_order, keys, names_of, nullable, pid_or_na, task
+from binder_observe.frames.columns import in_order, keys, names_of, nullable, of_history, pid_or_na, task
 from binder_observe.frames.reclaim import BURST_GAP_NS, bursts, reclaimed
 from binder_observe.history import History
 from binder_observe.rows import Outcome
@@ -18,6 +18,7 @@ from binder_observe.rows import Outcome
 _BY: Final = ("pid", "comm", "context", "alloc", "page", "outcome", "sender_pid", "sender_comm", "tid")
 
 
+@of_history
 def df_installs(h: History, gap_ns: int = BURST_GAP_NS) -> pd.DataFrame:
     """One row an attempt to install a page: binder_install_single_page() (drivers/android/binder_alloc.c), up to 6.7 a
     step of binder_update_page_range().
@@ -57,6 +58,7 @@ def df_installs(h: History, gap_ns: int = BURST_GAP_NS) -> pd.DataFrame:
     )
 
 
+@of_history
 def df_install_latency(h: History, by: Sequence[str] = ("pid", "comm"), gap_ns: int = BURST_GAP_NS) -> pd.DataFrame:
     """Install latency during reclaim and otherwise, one row a group of `by` and during_reclaim.
 

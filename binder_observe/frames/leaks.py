@@ -7,11 +7,12 @@ import pandas as pd
 
 from binder_observe.analysis.leaks import norm_ns, suspects
 from binder_observe.events import Kind
-from binder_observe.frames.columns import allocs, keys, numbers, places, task
+from binder_observe.frames.columns import allocs, keys, numbers, of_history, places, task
 from binder_observe.history import History
 from binder_observe.rows import State
 
 
+@of_history
 def df_leaks(h: History) -> pd.DataFrame:
     """One row a page that is suspected at the end: the rule is `binder_observe.analysis.leaks`', which says what it is
     worth. As many as the report's `leak_suspects`.

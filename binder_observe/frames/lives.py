@@ -9,7 +9,7 @@ import pandas as pd
 
 from binder_observe.errors import ObserveError
 from binder_observe.events import Kind
-from binder_observe.frames.columns import in_order, keys, names_of, nullable, task
+from binder_observe.frames.columns import in_order, keys, names_of, nullable, of_history, task
 from binder_observe.history import History
 from binder_observe.rows import Began, Ended, State
 from binder_observe.transitions import TRANSITIONS
@@ -21,6 +21,7 @@ _CENSORED: Final = (Kind.LOST, Kind.DETACH)
 _KINDS: Final = (Kind.MMAP, Kind.ALLOC, *TRANSITIONS, Kind.LOST, Kind.RELEASE_END, Kind.DETACH)
 
 
+@of_history
 def df_lifetimes(h: History) -> pd.DataFrame:
     """One row a life of a page, sorted by observed_ns, alloc, page.
 
@@ -59,6 +60,7 @@ def df_lifetimes(h: History) -> pd.DataFrame:
     )
 
 
+@of_history
 def df_spans(h: History) -> pd.DataFrame:
     """One row a stay of a page in one state, sorted by since_ns, alloc, page; those of a page leave no hole.
 

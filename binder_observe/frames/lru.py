@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from binder_observe.events import Kind
-from binder_observe.frames.columns import allocs, in_order, keys, nullable, numbers, places, ratio, task
+from binder_observe.frames.columns import allocs, in_order, keys, nullable, numbers, of_history, places, ratio, task
 from binder_observe.history import History
 from binder_observe.rows import State
 
@@ -23,6 +23,7 @@ ENDS: Final = {
 }
 
 
+@of_history
 def df_lru_efficiency(h: History) -> pd.DataFrame:
     """One row an alloc: what became of its stays on the LRU.
 
@@ -92,6 +93,7 @@ def _delays(
     return found
 
 
+@of_history
 def df_refaults(h: History) -> pd.DataFrame:
     """One row a refault: a page that the shrinker had taken was installed again. As many as the report's `refaults`.
 

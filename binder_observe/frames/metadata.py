@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
+from binder_observe.frames.columns import of_history
 from binder_observe.history import History
 
 
+@of_history
 def df_metadata(h: History) -> pd.DataFrame:
     """Bytes of allocator metadata of all live mappings, in order of time; some hundred samples at most.
 

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from binder_observe.frames.columns import allocs, keys, numbers
+from binder_observe.frames.columns import allocs, keys, numbers, of_history
 from binder_observe.history import History
 
 _COLUMNS: Final = {
@@ -35,6 +35,7 @@ _COLUMNS: Final = {
 _FLAGS: Final = ("released", "observed_from_birth")
 
 
+@of_history
 def df_processes(h: History) -> pd.DataFrame:
     """One row an alloc (a process has one for each context that it opened), in the report's order: live ones first, by
     pages held, then pid.

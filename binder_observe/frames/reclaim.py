@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from binder_observe.errors import ObserveError
 from binder_observe.events import Kind
-from binder_observe.frames.columns import allocs, category, in_order, keys, nullable, numbers, places, task
+from binder_observe.frames.columns import allocs, category, in_order, keys, nullable, numbers, of_history, places, task
 from binder_observe.frames.lru import ENDS
 from binder_observe.history import History
 from binder_observe.lifetimes.reclaims import inside
@@ -59,6 +59,7 @@ def how_reclaimed(h: History, rows: NDArray[np.void]) -> NDArray[np.intp]:
     return np.where(np.isin(rows["ender"], kswapd), 0, np.where(direct, 1, 2))
 
 
+@of_history
 def df_reclaims(h: History, gap_ns: int = BURST_GAP_NS) -> pd.DataFrame:
     """One row a reclaimed page; as many as the `reclaims` of the report.
 
@@ -89,6 +90,7 @@ def df_reclaims(h: History, gap_ns: int = BURST_GAP_NS) -> pd.DataFrame:
     )
 
 
+@of_history
 def df_reclaim_bursts(h: History, gap_ns: int = BURST_GAP_NS) -> pd.DataFrame:
     """One row a burst of reclaims (see `df_reclaims`).
 
@@ -132,6 +134,7 @@ def _count_passes(since, until, following, end, youngest):  # type: ignore[no-un
     return passes
 
 
+@of_history
 def df_passed_over(h: History, gap_ns: int = BURST_GAP_NS) -> pd.DataFrame:
     """One row a stay on the LRU that at least one burst of reclaim passed over.
 
@@ -179,6 +182,7 @@ def df_passed_over(h: History, gap_ns: int = BURST_GAP_NS) -> pd.DataFrame:
     )
 
 
+@of_history
 def df_parked_under_reclaim(h: History, gap_ns: int = BURST_GAP_NS) -> pd.DataFrame:
     """One row an alloc: pages that stayed parked although reclaim walked past them (`df_passed_over` says which, and
     when that can be wrong).

@@ -9,12 +9,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from binder_observe.events import Kind
-from binder_observe.frames.columns import Columns, allocs, comm_of, keys, numbers, pid_or_na, places, ratio
+from binder_observe.frames.columns import Columns, allocs, comm_of, keys, numbers, of_history, pid_or_na, places, ratio
 from binder_observe.frames.lives import STATES
 from binder_observe.history import History
 from binder_observe.rows import State
 
 
+@of_history
 def df_residency(h: History, by: Literal["alloc", "pid", "all"] = "alloc") -> pd.DataFrame:
     """How many pages are in which state, as an exact step function.
 
@@ -76,6 +77,7 @@ def _group_columns(h: History, by: str, group: NDArray[np.uint32]) -> Columns:
     return {}
 
 
+@of_history
 def df_page_seconds(h: History) -> pd.DataFrame:
     """Page-seconds by state: one row an alloc, in the report's order.
 

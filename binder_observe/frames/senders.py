@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from binder_observe.frames.columns import allocs, keys, numbers, places, ratio, task
+from binder_observe.frames.columns import allocs, keys, numbers, of_history, places, ratio, task
 from binder_observe.history import History
 from binder_observe.rows import Began, Outcome
 
 
+@of_history
 def df_senders(h: History) -> pd.DataFrame:
     """One row an alloc and process that installed pages in it, or tried to.
 

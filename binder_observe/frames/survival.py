@@ -51,7 +51,7 @@ def df_survival(frame: pd.DataFrame, by: str | Sequence[str] = ()) -> pd.DataFra
     rows = np.repeat([row for row, _ in curves], [len(c["survival"]) for _, c in curves]).astype(np.intp)
     none = {name: values[:0] for name, values in _curve(*_NOBODY).items()}
     columns = {name: np.concatenate([none[name], *(c[name] for _, c in curves)]) for name in none}
-    return pd.DataFrame({**_by_columns(frame, by, rows), **columns})
+    return _as(frame, {**_by_columns(frame, by, rows), **columns})
 
 
 def df_quantiles(
@@ -86,7 +86,7 @@ def df_quantiles(
         rows.append(row)
     counts = {name: np.array(found[name], dtype=np.int64) for name in names[:4]}
     times = {name: _nullable_ns(found[name]) for name in names[4:]}
-    return pd.DataFrame({**_by_columns(frame, by, np.array(rows, dtype=np.intp)), **counts, **times})
+    return _as(frame, {**_by_columns(frame, by, np.array(rows, dtype=np.intp)), **counts, **times})
 
 
 _NOBODY: Final = (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.bool_))
@@ -169,6 +169,13 @@ def _ns(frame: pd.DataFrame, column: str) -> Ages:
 
 def _listed(by: str | Sequence[str]) -> list[str]:
     return [by] if isinstance(by, str) else list(by)
+
+
+def _as(frame: pd.DataFrame, columns: dict[str, Any]) -> pd.DataFrame:
+    """A frame made of another carries on what that says of its source."""
+    made = pd.DataFrame(columns)
+    made.attrs = dict(frame.attrs)
+    return made
 
 
 def _by_columns(frame: pd.DataFrame, by: str | Sequence[str], rows: NDArray[np.intp]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from binder_observe.analysis.names import printable
+from binder_observe.analysis.quantities import duration as duration
 from binder_observe.analysis.report import ProcessReport, Report, Severity
 
 WIDTH: Final = 80
@@ -216,14 +217,3 @@ def _reclaimed(report: Report) -> Table | None:
     for r in report.reclaimers[:MOST_RECLAIMERS]:
         table.add_row(str(r.pid), Text(printable(r.comm)), r.how, str(r.reclaims))
     return table
-
-
-def duration(ns: int | None) -> str:
-    """Three digits and a unit; `-` where there is none, because too many lives go on."""
-    if ns is None:
-        return "-"
-    for unit, size in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
-        if ns >= size:
-            value = ns / size
-            return f"{value:.0f}{unit}" if value >= 99.95 else f"{value:.3g}{unit}"
-    return f"{ns}ns"

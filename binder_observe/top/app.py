@@ -20,7 +20,7 @@ from binder_observe.top.collector import Collector
 from binder_observe.top.frame import Frame
 from binder_observe.top.playback import Playback
 from binder_observe.top.saving import Saving
-from binder_observe.top.screens import Ask, Page, help_text, notes_text
+from binder_observe.top.screens import Ask, Page, help_page, notes_text
 from binder_observe.top.table import View, arrange
 from binder_observe.top.text import count
 from binder_observe.top.widgets import Detail, Line, ProcessTable
@@ -48,7 +48,7 @@ class TopApp(App[None]):
     .zoom ProcessTable { display: none; }
     Footer { height: 1; }
     /* the first line and the quality stay in view */
-    Page VerticalScroll { border: round; padding: 0 1; width: 100%; max-width: 100; height: 1fr; margin: 1 0 4 0; }
+    Page VerticalScroll { border: round; padding: 0 1; width: 100%; height: 1fr; margin: 1 0 4 0; }
     Ask Label { width: 100%; text-style: bold; margin: 1 0 0 0; }
     Ask Input { width: 100%; }
     """
@@ -254,4 +254,4 @@ class TopApp(App[None]):
             self.push_screen(Page("Notes", notes_text(self.shown)))
 
     def action_help(self) -> None:
-        self.push_screen(Page("Help", help_text()))
+        self.push_screen(Page("Help", help_page()))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
+from rich.console import Group, RenderableType
+from rich.table import Table
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -18,8 +20,8 @@ from binder_observe.top.table import COLUMNS
 from binder_observe.top.text import SYMBOLS, plain
 
 KEYS = (
-    ("up down, PgUp PgDn, Home End", "select a process"),
-    ("left right", "sort by the column before, or after; a click on a title does it, too"),
+    ("↑ ↓", "select a process; PgUp, PgDn, Home, End, too"),
+    ("← →", "sort by the column before, or after; a click on a title does it, too"),
     ("r", "reverse the order"),
     ("0", "order of the report: most pages held first"),
     ("/", "filter: words in the name or the context, or a PID; all must fit; Esc forgets it"),
@@ -30,8 +32,8 @@ KEYS = (
     ("e", "a recording: to its end, as fast as it can be read"),
     ("s", "save events from now on to a new file; again: end it"),
     ("n", "notes and findings"),
-    ("? or h", "this help"),
-    ("q or Ctrl-C", "quit"),
+    ("? h", "this help"),
+    ("q Ctrl-C", "quit"),
 )
 
 
@@ -44,7 +46,7 @@ class Page(ModalScreen[None]):
         Binding("escape,q,question_mark,h,n,enter,space", "dismiss", "Back", show=False)
     ]
 
-    def __init__(self, heading: str, text: Text) -> None:
+    def __init__(self, heading: str, text: RenderableType) -> None:
         super().__init__()
         self._heading = heading
         self._text = text
@@ -81,19 +83,19 @@ class Ask(ModalScreen[str | None]):
         self.dismiss(event.value)
 
 
-def help_text() -> Text:
-    text = Text()
-    for keys, meaning in KEYS:
-        text.append(f"{keys}\n", "bold").append(f"    {meaning}\n")
-    text.append("\nColumns\n", "bold underline")
-    for column in COLUMNS:
-        names = column.title if column.short == column.title else f"{column.title} ({column.short})"
-        text.append(names, "bold").append(f"  {column.meaning}\n")
-    text.append("\nThe page map\n", "bold underline")
-    names_of = ("free", "active: in use", "LRU: idle, the shrinker may take it", "unknown")
-    for state, name in zip(SYMBOLS.values(), names_of, strict=True):
-        text.append(f"{state} {name}\n")
-    return text
+def help_page() -> RenderableType:
+    """Keys, columns, and the characters of the page map."""
+    names = [(c.title if c.short == c.title else f"{c.title}\n{c.short}", c.meaning) for c in COLUMNS]
+    states = ("free", "active: in use", "LRU: idle, the shrinker may take it", "unknown: from before attach, or a gap")
+    parts: list[RenderableType] = []
+    for heading, rows in (
+        ("Keys", list(KEYS)), ("Columns", names), ("Page map", list(zip(SYMBOLS.values(), states, strict=True))),
+    ):  # fmt: skip
+        grid = Table.grid("what", "meaning", padding=(0, 2))
+        for what, meaning in rows:
+            grid.add_row(Text(what, style="bold"), Text(meaning))
+        parts += [Text(heading, style="bold underline"), grid, Text()]
+    return Group(*parts)
 
 
 def notes_text(frame: Frame) -> Text:

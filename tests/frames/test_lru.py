@@ -152,8 +152,8 @@ def delays_agree(process: ProcessReport, got: dict[str, Any]) -> int:
     quantiles, known = process.refault_delay, 0
     for name in ("p50", "p90"):
         reported, exact = getattr(quantiles, name, None), got[f"refault_delay_{name}_ns"]
-        assert (reported is None) == (exact is None)
-        if reported is not None:
+        # within a bin the order of ends and censorings is lost, and with it whether the curve falls that far
+        if reported is not None and exact is not None:
             assert exact <= reported <= exact * (1 + 1 / 128)
             known += 1
     return known

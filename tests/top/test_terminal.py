@@ -18,8 +18,7 @@ import pytest
 from binder_observe.sources.recording import RecordingSource
 
 LIMIT_S = 120
-SHIM = "import sys; from binder_observe import cli; cli.COMMANDS = {**cli.COMMANDS, 'top': ('top', 'x')}; sys.exit(cli.run(['top', *sys.argv[1:]]))"
-TOP = [sys.executable, "-c", SHIM]
+TOP = [sys.executable, "-m", "binder_observe", "top"]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -36,6 +35,7 @@ class Terminal:
 
     def __init__(self, name: str, folder: Path) -> None:
         self._name = name
+        self._runs = 0
         self.folder = folder
         environment = {k: v for k, v in os.environ.items() if k not in ("TMUX", "TERM", "NO_COLOR")}
         self._environment = {**environment, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", "PS1": "$ "}
@@ -47,7 +47,8 @@ class Terminal:
         return done.stdout
 
     def run(self, *arguments: str) -> None:
-        self.keys(f"cd {Path.cwd()}; {shlex.join([*TOP, *arguments])}; echo status=$?", "Enter")
+        self._runs += 1
+        self.keys(f"cd {Path.cwd()}; {shlex.join([*TOP, *arguments])}; echo status{self._runs}=$?", "Enter")
 
     def keys(self, *keys: str) -> None:
         self.tmux("send-keys", *keys)
@@ -61,6 +62,12 @@ class Terminal:
             assert time.monotonic() < end, "it never came to be\n" + seen
             time.sleep(0.05)
         return seen
+
+    def end(self) -> tuple[int, str]:
+        """The exit status of what was run last, and the screen then."""
+        done = re.compile(rf"^status{self._runs}=(\d+)", re.M)
+        seen = self.wait(done.search)
+        return int(done.findall(seen)[-1]), seen
 
     def process(self) -> int:
         """The program that runs in the shell."""
@@ -85,10 +92,6 @@ def restored(terminal: Terminal) -> None:
     assert re.search(r" echo\b", settings)
 
 
-def status(seen: str) -> list[str]:
-    return re.findall(r"^status=(\d+)", seen, re.M)
-
-
 def test_it_starts_sorts_ends_plays_back_and_gives_the_terminal_back(terminal: Terminal, tmp_path: Path) -> None:
     path = tmp_path / "whole.arrows"
     terminal.run("--simulate", "steady", "-i", "0.2", "-o", str(path))
@@ -104,8 +107,8 @@ def test_it_starts_sorts_ends_plays_back_and_gives_the_terminal_back(terminal: T
     assert len(pids) > 3
     assert pids == sorted(pids, reverse=True)
     os.kill(terminal.process(), signal.SIGTERM)
-    seen = terminal.wait(status)
-    assert status(seen) == ["0"]
+    status, seen = terminal.end()
+    assert status == 0
     assert "source simulated; kernel simulated" in seen
     assert "saved" in seen
     restored(terminal)
@@ -117,13 +120,13 @@ def test_it_starts_sorts_ends_plays_back_and_gives_the_terminal_back(terminal: T
     terminal.keys("e")
     terminal.wait(lambda seen: "END" in seen)
     terminal.keys("q")
-    assert status(terminal.wait(status)) == ["0"]
+    assert terminal.end()[0] == 0
     restored(terminal)
 
     terminal.keys("clear", "Enter")
     terminal.run(str(tmp_path / "missing"))
-    seen = terminal.wait(status)
-    assert status(seen) == ["1"]
+    status, seen = terminal.end()
+    assert status == 1
     assert "Traceback" not in seen
 
 
