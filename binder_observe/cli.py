@@ -22,6 +22,7 @@ from binder_observe.errors import ObserveError
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "record": ("record", "Record events to a file."),
     "report": ("report", "Report from a recording."),
+    "top": ("top", "Watch processes on a screen that refreshes."),
     "compare": ("compare", "Compare two recordings."),
     "export": ("export", "A frame of a recording as CSV or Parquet."),
     "simulate": ("simulate", "Run a scenario on the model of the allocator."),

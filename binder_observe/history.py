@@ -42,9 +42,7 @@ class History:
 GAP = np.dtype([("ts_ns", "<i8"), ("alloc", "<u4"), ("lost", "<u4")])
 
 
-def collect(
-    meta: Meta, batches: Iterable[EventBatch], notes: Callable[[], tuple[str, ...]] = tuple
-) -> History:
+def collect(meta: Meta, batches: Iterable[EventBatch], notes: Callable[[], tuple[str, ...]] = tuple) -> History:
     """Everything from the batches of one source; `notes()` is asked after the last one.
 
     Raises ObserveError when the stream is damaged.

@@ -43,7 +43,7 @@ def simulated(scenario: str, generation: Generation, seed: int, duration_s: floa
     return summarize(observation)
 
 
-# A seed each, so that no finding hangs on one; memory does not get short in every seed of "memory-pressure".
+# A seed each, so that no finding hangs on one.
 RUNS: tuple[tuple[Generation, int], ...] = (("6.1", 1), ("6.8", 3), ("6.14", 0))
 
 

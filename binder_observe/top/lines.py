@@ -8,6 +8,7 @@ from typing import Final
 from rich.cells import cell_len
 from rich.text import Text
 
+from binder_observe.analysis.names import printable
 from binder_observe.analysis.report import Report
 from binder_observe.reports.terminal import duration, quality
 from binder_observe.rows import State
@@ -15,7 +16,7 @@ from binder_observe.top.chart import blocks, columns, page_map
 from binder_observe.top.frame import Frame, Point, Row
 from binder_observe.top.saving import Saving
 from binder_observe.top.table import sender_name
-from binder_observe.top.text import STYLES, SYMBOLS, clock, count, elapsed, fit, number, plain
+from binder_observe.top.text import STYLES, SYMBOLS, clock, count, elapsed, fit, number
 
 _LABEL: Final = 18  # cells before a chart
 _CHART_LINES: Final = 6  # a chart is no higher
@@ -32,7 +33,7 @@ def title(frame: Frame, what: str, flags: Sequence[str], width: int) -> Text:
     if mark:
         line.append(f" {mark} ", "reverse")
         line.append(" ")
-    line.append(fit(plain(what), min(room, len(what))))
+    line.append(fit(printable(what), min(room, len(what))))
     line.append(f"  {passed}")
     line.append(" " * max(width - line.cell_len - len(right), 1))
     return line.append(right, "reverse" if flags else "")
@@ -59,7 +60,7 @@ def remarks(frame: Frame, saving: Saving | None, pattern: str, shown: int) -> st
     if saving:
         parts.append(saved(saving, frame.begin_ns))
     if pattern:
-        parts.append(f"filter {plain(pattern)}: {count(shown, 'row')}")
+        parts.append(f"filter {printable(pattern)}: {count(shown, 'row')}")
     return "; ".join(parts)
 
 
@@ -72,17 +73,17 @@ def told(report: Report) -> str:
 def saved(saving: Saving, begin_ns: int) -> str:
     """What was kept of the observation, and where."""
     if saving.error:
-        return f"not saved: {plain(saving.error)}"
+        return f"not saved: {printable(saving.error)}"
     since = "all" if saving.since_ns is None else f"from {clock(saving.since_ns - begin_ns)} on"
     kept = "saved" if saving.done else "saving"
-    return f"{kept} {count(saving.events, 'event')} ({since}): {plain(saving.path)}"
+    return f"{kept} {count(saving.events, 'event')} ({since}): {printable(saving.path)}"
 
 
 def worth(frame: Frame) -> Text:
     """The quality line of every report."""
     report = frame.report
     doubt = bool(report.lost_events or report.unexplained)
-    return Text(("! " if doubt else "") + plain(quality(report)), style="bold yellow" if doubt else "")
+    return Text(("! " if doubt else "") + printable(quality(report)), style="bold yellow" if doubt else "")
 
 
 def detail(row: Row | None, place: str, width: int, height: int, interval_ns: int) -> Text:
@@ -90,7 +91,7 @@ def detail(row: Row | None, place: str, width: int, height: int, interval_ns: in
     if row is None:
         return Text("no process: nothing has mapped binder, or the filter hides it", style="dim")
     s = row.process.state
-    name = f"{s.pid} {plain(s.comm)} {plain(s.context)}" + (" (gone)" if s.released else "")
+    name = f"{s.pid} {printable(s.comm)} {printable(s.context)}" + (" (gone)" if s.released else "")
     lines = [_rule(name, place, width), _legend(row)]
     room = height - len(lines)
     charts = 2 if row.history else 0

@@ -14,10 +14,11 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Input, Label, Static
 
+from binder_observe.analysis.names import printable
 from binder_observe.reports.terminal import quality
 from binder_observe.top.frame import Frame
 from binder_observe.top.table import COLUMNS
-from binder_observe.top.text import SYMBOLS, plain
+from binder_observe.top.text import SYMBOLS
 
 KEYS = (
     ("↑ ↓", "select a process; PgUp, PgDn, Home, End, too"),
@@ -110,6 +111,6 @@ def notes_text(frame: Frame) -> Text:
     )
     for heading, sentences in parts:
         text.append(f"{heading}\n", "bold underline")
-        text.append("".join(f"- {plain(sentence)}\n" for sentence in sentences) or "- nothing\n")
+        text.append("".join(f"- {printable(sentence)}\n" for sentence in sentences) or "- nothing\n")
         text.append("\n")
     return text

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
+from binder_observe.analysis.names import printable
 from binder_observe.analysis.report import Sender
 from binder_observe.top.frame import Frame, Row
-from binder_observe.top.text import fit, number, plain
+from binder_observe.top.text import fit, number
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ def top_sender(row: Row) -> str:
 
 
 def sender_name(sender: Sender) -> str:
-    return plain(sender.comm) if sender.comm else str(sender.pid)
+    return printable(sender.comm) if sender.comm else str(sender.pid)
 
 
 def _pages(name: str, title: str, short: str, meaning: str) -> Column:
@@ -66,10 +67,10 @@ COLUMNS: Final = (
     Column("pid", "PID", "PID", "the process that owns the mapping",
            lambda row: str(row.process.state.pid), lambda row: row.process.state.pid),
     Column("comm", "COMM", "COMM", "its name",
-           lambda row: plain(row.process.state.comm), lambda row: plain(row.process.state.comm).lower(), 11, 16),
+           lambda row: printable(row.process.state.comm), lambda row: printable(row.process.state.comm).lower(), 11, 16),
     Column("context", "CONTEXT", "CONTEXT", "the binder device",
-           lambda row: plain(row.process.state.context) + " (gone)" * row.process.state.released,
-           lambda row: plain(row.process.state.context), 7, 16),
+           lambda row: printable(row.process.state.context) + " (gone)" * row.process.state.released,
+           lambda row: printable(row.process.state.context), 7, 16),
     _pages("active", "ACTIVE", "ACT", "pages in use"),
     _pages("lru", "LRU", "LRU", "pages idle on the LRU, which the shrinker may take"),
     _pages("free", "FREE", "FREE", "page slots of the mapping without a page"),
@@ -119,7 +120,7 @@ def arrange(frame: Frame, view: View) -> tuple[Row, ...]:
 def _has(row: Row, word: str) -> bool:
     """A filter's word is part of a name or of a context, or begins a PID."""
     s = row.process.state
-    names = (plain(s.comm) + "\n" + plain(s.context)).lower()
+    names = (printable(s.comm) + "\n" + printable(s.context)).lower()
     return word in names or str(s.pid).startswith(word)
 
 

@@ -11,11 +11,6 @@ SYMBOLS = {State.FREE: "·", State.ACTIVE: "█", State.LRU: "▒", State.UNKNOW
 STYLES = {State.FREE: "dim", State.ACTIVE: "#D55E00", State.LRU: "#56B4E9", State.UNKNOWN: "bold"}
 
 
-def plain(name: str | None) -> str:
-    """A name as printable text: processes choose their own, escape sequences included."""
-    return "".join(c if c.isprintable() else "?" for c in name) if name else "?"
-
-
 def fit(text: str, width: int, *, right: bool = False) -> str:
     """Exactly `width` cells: padded (on the left with `right`), or cut in the middle, because names differ at both
     ends."""

@@ -12,6 +12,7 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+pytestmark = pytest.mark.browser
 DESKTOP, PHONE = 1280, 390
 UNITS = {"ns": 1, "us": 1e3, "ms": 1e6, "s": 1e9, "%": 1, "": 1}
 

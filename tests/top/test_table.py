@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from binder_observe.analysis.names import printable
 from binder_observe.events import Kind
 from binder_observe.top.frame import Frame
 from binder_observe.top.table import COLUMNS, View, arrange, header, lay_out
-from binder_observe.top.text import clock, fit, number, plain
+from binder_observe.top.text import clock, fit, number
 from tests.build import attach, found, install, mapped, park, release, row
 from tests.top.build import Looks, S, busy, named, three_processes
 
@@ -141,7 +142,7 @@ def test_times() -> None:
 
 @given(st.text(max_size=20), st.integers(1, 20), st.booleans())
 def test_fitting_is_exact(text: str, width: int, right: bool) -> None:
-    shown = plain(text)
+    shown = printable(text)
     assert cell_len(fit(shown, width, right=right)) == width
     if cell_len(shown) <= width:
         assert fit(shown, width, right=right).strip() == shown.strip()

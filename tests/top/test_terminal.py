@@ -17,6 +17,7 @@ import pytest
 
 from binder_observe.sources.recording import RecordingSource
 
+pytestmark = pytest.mark.slow
 LIMIT_S = 120
 TOP = [sys.executable, "-m", "binder_observe", "top"]
 
