@@ -19,6 +19,8 @@ from binder_observe.history import History, collect
 from binder_observe.sources import Generation
 from tests.build import META, Row, attach, batch, found, install, mapped, park, reclaim, row
 
+pytestmark = pytest.mark.slow
+
 MS = 1_000_000
 SHORT: dict[str, float] = {"steady": 1.2, "racing-installers": 0.2, "reclaim-storm": 0.25, "page-leak": 2.0}
 

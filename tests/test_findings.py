@@ -47,6 +47,7 @@ def simulated(scenario: str, generation: Generation, seed: int, duration_s: floa
 RUNS: tuple[tuple[Generation, int], ...] = (("6.1", 1), ("6.8", 3), ("6.14", 0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scenario", "generation", "seed"),
     # "app-launch" takes long, and the generation makes no difference to what lies idle

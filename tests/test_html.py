@@ -27,6 +27,8 @@ from binder_observe.reports.html.page import MOST_ROWS
 from tests.build import META, Row, attach, batch, found, install, mapped, park, reclaim, release, reuse, row
 from tests.pages import Page, read
 
+pytestmark = pytest.mark.slow
+
 GOLDEN = Path(__file__).parent / "golden"
 MS = 1_000_000
 DETACH = row(2000 * MS, Kind.DETACH, alloc=0)

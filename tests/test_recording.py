@@ -572,6 +572,7 @@ def test_headers_that_are_not_ours(tmp_path: Path) -> None:
 # --- cuts and damage ---
 
 
+@pytest.mark.slow
 def test_cut_at_every_byte(tmp_path: Path) -> None:
     """Every batch that is complete comes back, and nothing else."""
     wanted = [rows_of([batch]) for batch in small_batches()]
@@ -617,6 +618,7 @@ def check_damaged(path: Path, wanted: list[list[tuple[object, ...]]]) -> None:
         assert reader.note is None or "\n" not in reader.note
 
 
+@pytest.mark.slow
 def test_one_damaged_byte(tmp_path: Path) -> None:
     record(tmp_path / "r.arrow", small_batches())
     wanted = [rows_of([batch]) for batch in small_batches()]

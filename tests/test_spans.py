@@ -18,6 +18,8 @@ from tests.frames.brute import replay
 from tests.frames.recordings import recordings
 from tests.test_tracker import _EVENTS, _rows
 
+pytestmark = pytest.mark.slow
+
 _SNAPSHOTS = (Kind.SNAPSHOT_FREE, Kind.SNAPSHOT_ACTIVE, Kind.SNAPSHOT_LRU)
 
 

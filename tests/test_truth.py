@@ -21,6 +21,8 @@ from binder_observe.sources import Generation
 from binder_observe.sources.simulator import SimulatorSource
 from binder_observe.tracker import PageTracker
 
+pytestmark = pytest.mark.slow
+
 GENERATIONS: tuple[Generation, ...] = ("6.1", "6.8", "6.14")
 SHORT = {"page-leak": 1.0, "racing-installers": 0.3, "reclaim-storm": 0.2, "churn": 1.0, "app-launch": 1.5}
 

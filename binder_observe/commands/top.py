@@ -135,16 +135,16 @@ def _check_usage(
 
 def _say_goodbye(collector: Collector, as_json: bool, quiet: bool) -> None:
     """What the numbers were worth, and where the events are, once the terminal is as it was."""
+    from binder_observe.analysis.names import printable
     from binder_observe.commands.live import write_report
     from binder_observe.reports.terminal import quality
     from binder_observe.top.lines import saved
-    from binder_observe.top.text import plain
 
     frame = collector.frame
     if frame is None:
         return
     if not quiet:
-        click.echo(plain(quality(frame.report)), err=True)
+        click.echo(printable(quality(frame.report)), err=True)
         if collector.saving:
             click.echo(saved(collector.saving, frame.begin_ns), err=True)
     if as_json:

@@ -27,15 +27,15 @@ Frame = Callable[Concatenate[History, P], pd.DataFrame]
 
 
 def of_history(make: Frame[P]) -> Frame[P]:
-    """A frame made of a history carries in `attrs` what its numbers are worth: source, kernel and lost events.
+    """A frame made of a history says in `attrs` its source, how many events were lost, and when the observation began.
 
-    Plots mark simulated data by it.
+    Plots mark simulated data by it, and count time from there.
     """
 
     @wraps(make)
     def marked(h: History, /, *args: P.args, **kwargs: P.kwargs) -> pd.DataFrame:
         frame = make(h, *args, **kwargs)
-        frame.attrs |= {"source": h.meta.source, "kernel": h.meta.kernel, "lost_events": h.report.lost_events}
+        frame.attrs |= {"source": h.meta.source, "lost_events": h.report.lost_events, "begin_ns": h.begin_ns}
         return frame
 
     return marked

@@ -17,14 +17,14 @@ COLOURS = {"kswapd": style.SERIES[0], "direct": style.SERIES[1], "other": style.
 
 def plot_reclaims(frame: pd.DataFrame, ax: Axes | None = None, *, origin_ns: int | None = None) -> Axes:
     """Reclaim over time by how it came about. From `df_reclaim_bursts`: one stem a burst, as high as the pages that it
-    took. From `df_reclaims`: the pages taken so far. 0 s is at `origin_ns`, or at the first row."""
+    took. From `df_reclaims`: the pages taken so far. 0 s is at `origin_ns`, or where the observation began."""
     ax = style.canvas(ax)
     bursts = "begin_ns" in frame.columns
     style.heading(ax, frame, "Reclaim bursts" if bursts else "Pages reclaimed")
     if frame.empty:
         return style.no_data(ax, "no page was reclaimed")
     since = frame["begin_ns" if bursts else "ts_ns"]
-    x = style.seconds(since, int(since.min()) if origin_ns is None else origin_ns)
+    x = style.seconds(since, style.origin(frame, since.min(), origin_ns))
     how = frame["how"].astype(object)
     kinds = [kind for kind in COLOURS if (how == kind).any()]
     legend = Legend("reclaim by")

@@ -28,7 +28,7 @@ def plot_residency(
     Of one mapping, one process, or all together: the states stacked, `free` pages of the mapping on top when asked
     for. Of several: one line each of pages held (active and lru), the rest summed as others, or only
     counted where they would dwarf the largest; largest by their greatest
-    number. 0 s is at `origin_ns`, or at the frame's first time.
+    number. 0 s is at `origin_ns`, or where the observation began.
     """
     ax = style.canvas(ax)
     key = next((name for name in ("alloc", "pid") if name in frame.columns), None)
@@ -36,7 +36,7 @@ def plot_residency(
     style.heading(ax, frame, "Pages held" if several or not free else "Pages by state")
     if frame.empty:
         return style.no_data(ax, "no page was seen")
-    origin = int(frame["ts_ns"].min()) if origin_ns is None else origin_ns
+    origin = style.origin(frame, frame["ts_ns"].min(), origin_ns)
     if several:
         assert key is not None
         _lines(frame, ax, key, origin, largest)

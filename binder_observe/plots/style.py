@@ -100,6 +100,13 @@ def dwarfs(others: float, largest_one: float) -> bool:
     return others > DWARFS * largest_one
 
 
+def origin(frame: pd.DataFrame, first_ns: Any, given_ns: int | None) -> int:
+    """Where 0 s is: as given, else where the observation began (`frame.attrs["begin_ns"]`), else the first time."""
+    if given_ns is not None:
+        return given_ns
+    return int(frame.attrs.get("begin_ns", first_ns))
+
+
 def seconds(ns: Any, origin_ns: int = 0) -> NDArray[np.float64]:
     """Seconds since `origin_ns`; NaN for NA. Subtracted as integers: ns since boot do not fit a float."""
     column = pd.Series(ns) - origin_ns

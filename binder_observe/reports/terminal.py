@@ -25,7 +25,8 @@ _SEVERITY: Final[dict[Severity, str]] = {"high": "bold red", "medium": "yellow",
 def write(report: Report, file: IO[str]) -> None:
     """To a terminal in its own width, else in 80 columns and without colour."""
     terminal = file.isatty()
-    console = Console(file=file, width=None if terminal else WIDTH, highlight=False, soft_wrap=False)
+    width = None if terminal else WIDTH
+    console = Console(file=file, width=width, highlight=False, soft_wrap=False, force_jupyter=False)
     console.print(render(report))
 
 

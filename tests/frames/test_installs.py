@@ -22,6 +22,8 @@ from tests.frames.recordings import histories
 from tests.frames.tables import key, rows
 from tests.frames.test_reclaim import GAPS, bursts, reclaims
 
+pytestmark = pytest.mark.slow
+
 
 def during_reclaim(done: Replay, attempt: Attempt, gap_ns: int) -> bool:
     start_ns = attempt.end_ns if attempt.start_ns is None else attempt.start_ns

@@ -20,6 +20,8 @@ from tests.frames.cells import dtypes
 from tests.frames.recordings import histories
 from tests.frames.tables import rows
 
+pytestmark = pytest.mark.slow
+
 COLUMNS = ["alloc", "page", "since_ns", "active_ns", "start_known", "norm_ns", "sender_pid"]
 
 

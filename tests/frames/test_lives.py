@@ -15,6 +15,8 @@ from tests.frames.brute import replay
 from tests.frames.recordings import histories
 from tests.frames.tables import key, rows, task
 
+pytestmark = pytest.mark.slow
+
 _UNKNOWN_STARTS = ("alloc", "lost", "snapshot_free", "snapshot_active", "snapshot_lru")
 
 

@@ -20,6 +20,8 @@ from tests.frames.cells import KEYS, by, dtypes
 from tests.frames.recordings import histories
 from tests.frames.tables import key, rows
 
+pytestmark = pytest.mark.slow
+
 COUNTS = ["parks", "reused", "reclaimed", "released", "still_idle", "lost", "refaults"]
 ENDS = {
     "alloc_lru_start": "reused", "unmap_kernel_start": "reclaimed", "release_end": "released",

@@ -41,6 +41,8 @@ from tests.frames.cells import KEYS, by, dtypes
 from tests.frames.recordings import histories
 from tests.frames.tables import key, rows
 
+pytestmark = pytest.mark.slow
+
 GAPS = st.sampled_from([0, 1, 7, 1_000, 10_000_000, 1_000_000_000])
 
 
@@ -229,7 +231,7 @@ def test_reclaims_are_the_simulators(scenario: str, monkeypatch: pytest.MonkeyPa
         of_page[alloc, page].append(kind)
     really = [is_direct for page in sorted(of_page) for is_direct in shrinks.direct[page]]
     assert [kind == "direct" for page in sorted(of_page) for kind in of_page[page]] == really
-    assert any(really) == (scenario == "out-of-memory")
+    assert any(really) == (scenario != "reclaim-storm")
     named = set(zip(frame["reclaimer_comm"], frame["how"], strict=True))
     assert {name for name, kind in named if kind == "kswapd"} <= {"kswapd0"}
     assert {name for name, kind in named if kind == "other"} <= {"camera", "hog", "sh"}

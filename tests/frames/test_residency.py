@@ -15,6 +15,8 @@ from tests.frames.brute import Replay, replay
 from tests.frames.recordings import histories
 from tests.frames.tables import key, rows, task
 
+pytestmark = pytest.mark.slow
+
 STATES = ("active", "lru", "free", "unknown")
 By = Literal["alloc", "pid", "all"]
 

@@ -27,6 +27,8 @@ from binder_observe.sources.simulator import SimulatorSource
 from tests.build import META, attach, batch, mapped
 from tests.plots.drawn import PLOTS, axes, draw, svg, words
 
+pytestmark = pytest.mark.slow
+
 FRAMES: dict[str, Callable[[History], pd.DataFrame]] = {
     "residency": df_residency,
     "survival": lambda h: df_survival(df_lifetimes(h), by=["pid", "comm"]),

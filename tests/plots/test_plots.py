@@ -16,6 +16,8 @@ from binder_observe.plots import style
 from tests.plots import make
 from tests.plots.drawn import PLOTS, axes, draw, entries, lanes, svg, words
 
+pytestmark = pytest.mark.slow
+
 EVERY = pytest.mark.parametrize("name", PLOTS)
 WITH_PROCESSES = pytest.mark.parametrize(
     "name", ["residency", "survival", "lru", "senders", "fragmentation", "leaks", "lifetimes"]

@@ -23,6 +23,8 @@ from binder_observe.simulator.alloc import FREE, LRU
 from binder_observe.simulator.vmscan import drop_slab
 from tests.simulator.model import ALL, PAGE, Machine
 
+pytestmark = pytest.mark.slow
+
 BUFFER_NUM: Final = 5
 BUFFER_MIN_SIZE: Final = PAGE // 8
 MAPPING_PAGES: Final = 32  # BINDER_MMAP_SIZE, SZ_128K

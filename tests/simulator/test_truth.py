@@ -19,6 +19,8 @@ from binder_observe.simulator.truth import Truth
 from binder_observe.sources.simulator import SimulatorSource
 from tests.simulator.model import ALL, TinyTracker
 
+pytestmark = pytest.mark.slow
+
 # So long, in simulated seconds, that each scenario shows what it is about.
 SHORT = {"page-leak": 1.0, "racing-installers": 0.3, "reclaim-storm": 0.2, "churn": 1.0, "app-launch": 1.5}
 

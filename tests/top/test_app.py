@@ -18,6 +18,8 @@ from tests.build import META, attach, batch, install, park, release, row
 from tests.top.build import FakeSource, S, named, three_processes
 from tests.top.pilot import SMALL, pids, run, screen, wait
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def source() -> FakeSource:

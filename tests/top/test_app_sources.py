@@ -23,6 +23,8 @@ from tests.build import META, attach, batch, install, mapped, park, row
 from tests.top.build import FakeSource, S, busy, three_processes
 from tests.top.pilot import drive, run, screen, wait, words
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def source() -> FakeSource:

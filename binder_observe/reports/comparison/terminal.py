@@ -19,7 +19,8 @@ MOST_NAMES: Final = 6
 
 def write(comparison: Comparison, file: IO[str], *, everything: bool = False) -> None:
     """To a terminal in its own width, else in 80 columns and without colour."""
-    console = Console(file=file, width=None if file.isatty() else WIDTH, highlight=False, soft_wrap=False)
+    width = None if file.isatty() else WIDTH
+    console = Console(file=file, width=width, highlight=False, soft_wrap=False, force_jupyter=False)
     console.print(render(comparison, everything=everything))
 
 

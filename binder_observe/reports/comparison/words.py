@@ -28,8 +28,9 @@ def title(c: Comparison) -> str:
 def side(letter: str, s: Side) -> str:
     """What one recording is, and what its numbers are worth."""
     filters = "".join(f"; only {k} {', '.join(v)}" for k, v in s.filters.items() if v)
+    name = f"{letter}  {s.label}: " if s.label != letter else f"{letter}  "
     return (
-        f"{letter}  {s.label}: {s.source}; kernel {s.kernel} (allocator {s.generation}); {s.duration_s:.3g} s; "
+        f"{name}{s.source}; kernel {s.kernel} (allocator {s.generation}); {s.duration_s:.3g} s; "
         f"{s.mappings} mappings; events {s.events}, lost {s.lost_events}, unexplained {s.unexplained}{filters}"
     )
 
