@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
+from binder_observe import frames, plots
 from binder_observe.cli import COMMANDS, cli
 from binder_observe.events import Kind
 from binder_observe.simulator import scenario_tables
@@ -47,9 +48,23 @@ def test_every_key_of_a_scenario_is_documented() -> None:
 def test_the_readme_shows_commands_that_exist() -> None:
     for line in re.findall(r"binder-observe ([a-z]+)", text("README.md")):
         assert line in COMMANDS or line in ("is", "reads"), line
-    options = {opt for param in cli.params if isinstance(param, click.Option) for opt in param.opts}
-    for option in re.findall(r"^(?:sudo )?binder-observe .*?(--[a-z-]+)", text("README.md"), re.M):
-        assert option in options
+    for command in COMMANDS:
+        assert f"binder-observe {command}" in text("README.md") or command == "simulate", command
+    for line in re.findall(r"^(?:sudo )?binder-observe .*", text("README.md"), re.M):
+        words = line.split("#")[0].replace("sudo ", "").split()[1:]
+        command = cli.get_command(click.Context(cli), words[0]) if words and words[0] in COMMANDS else cli
+        assert command is not None
+        options = {opt for param in command.params for opt in param.opts}
+        assert {word for word in words if word.startswith("-")} <= options | {"--help"}, line
+
+
+def test_every_frame_and_plot_is_documented() -> None:
+    documented = set(re.findall(r"`(\w+)[(`]", text("docs/python.md")))
+    assert {*frames.__all__, *plots.__all__} - documented == set()
+    assert {name for name in documented if name.startswith(("df_", "plot_"))} - {*frames.__all__, *plots.__all__} == {
+        "df_",
+        "plot_",
+    }
 
 
 def test_links_lead_somewhere() -> None:
