@@ -48,13 +48,12 @@ def test_every_key_of_a_scenario_is_documented() -> None:
 def test_the_readme_shows_commands_that_exist() -> None:
     for line in re.findall(r"binder-observe ([a-z]+)", text("README.md")):
         assert line in COMMANDS or line in ("is", "reads"), line
-    for command in COMMANDS:
-        assert f"binder-observe {command}" in text("README.md") or command == "simulate", command
+    for name in COMMANDS:
+        assert f"binder-observe {name}" in text("README.md") or name == "simulate", name
     for line in re.findall(r"^(?:sudo )?binder-observe .*", text("README.md"), re.M):
         words = line.split("#")[0].replace("sudo ", "").split()[1:]
-        command = cli.get_command(click.Context(cli), words[0]) if words and words[0] in COMMANDS else cli
-        assert command is not None
-        options = {opt for param in command.params for opt in param.opts}
+        named = cli.get_command(click.Context(cli), words[0]) if words and words[0] in COMMANDS else None
+        options = {opt for param in (named or cli).params for opt in param.opts}
         assert {word for word in words if word.startswith("-")} <= options | {"--help"}, line
 
 
