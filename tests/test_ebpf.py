@@ -10,7 +10,8 @@ import pytest
 
 from binder_observe.errors import ObserveError
 from binder_observe.events import EventBatch, Kind
-from binder_observe.sources.ebpf import EbpfSource, check_pids
+from binder_observe.sources.ebpf import EbpfSource
+from binder_observe.sources.pids import check_pids
 from binder_observe.sources.probes import check_ring_bytes, tracepoints_are_preemptible
 from binder_observe.sources.ring import RECORD
 from binder_observe.tracker import PageTracker
@@ -51,7 +52,7 @@ class Kernel:
 @pytest.fixture
 def live(monkeypatch: pytest.MonkeyPatch) -> tuple[EbpfSource, Kernel]:
     monkeypatch.setattr("binder_observe.sources.ebpf._LONGEST_S", 0.001)
-    monkeypatch.setattr("binder_observe.sources.ebpf._comm", lambda tgid: f"task{tgid}")
+    monkeypatch.setattr("binder_observe.sources.ebpf.comm", lambda tgid: f"task{tgid}")
     kernel = Kernel()
     kernel.descriptions = {1: (100, 254, 0, "server", "binder"), 2: (200, 62, 9, "late", "hwbinder")}
     source = EbpfSource.__new__(EbpfSource)

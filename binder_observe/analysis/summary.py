@@ -102,7 +102,7 @@ def summarize(observation: Observation, notes: tuple[str, ...] = ()) -> Report:
             sum(p.state.active_ns + p.state.lru_ns for p in processes),
             tracker.end_ns - begin,
         ),
-        notes=(*notes, *_notes(processes, tracker.lost_events)),
+        notes=(*notes, *observation.meta.notes, *_notes(processes, tracker.lost_events)),
     )
 
 

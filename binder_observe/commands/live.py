@@ -82,7 +82,8 @@ def ebpf_source(pids: tuple[int, ...], latency: bool, buffer_size: int, quiet: b
             mend = check.mend.replace("sudo binder-observe doctor", "sudo binder-observe") if check.mend else None
             raise UnsupportedError(f"{check.title}: {check.detail}", mend)
 
-    from binder_observe.sources.ebpf import EbpfSource, check_pids
+    from binder_observe.sources.ebpf import EbpfSource
+    from binder_observe.sources.pids import check_pids
 
     check_pids(pids)
     # The tracker's loop is compiled (or read from its cache) before anything is attached.

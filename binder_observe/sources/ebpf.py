@@ -7,7 +7,6 @@ record is found by reading the table.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import time
@@ -19,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from binder_observe import __version__
-from binder_observe.errors import ObserveError
+from binder_observe.errors import UnsupportedError
 from binder_observe.events import DTYPE, NO_ALLOC, EventBatch, Kind, concat, from_records
-from binder_observe.sources import Meta
+from binder_observe.sources import Meta, snapshot
 from binder_observe.sources.btf import Btf, generation
+from binder_observe.sources.pids import check_pids, comm, pidfd
 from binder_observe.sources.probes import DEFAULT_RING_BYTES, Probes, layout, tracepoints_are_preemptible
 from binder_observe.sources.ring import Ring
 
@@ -30,6 +30,8 @@ _SHORTEST_S: Final = 0.001
 _LONGEST_S: Final = 0.1
 _BUSY: Final = 0.125  # a ring fuller than this when it is read is read sooner the next time
 _LOOKS: Final = 3
+_STEPS: Final = 64  # of a walk, from one look at the ring to the next
+_WALK_INTERVAL_S: Final = 1.0  # at least, between two walks that mend gaps
 _GOODBYE_S: Final = 2.0  # how long the release of an ended process's allocs is waited for
 
 
@@ -56,20 +58,22 @@ class EbpfSource:
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._pidfds: list[int] = []
         try:
-            self._pidfds = [_pidfd(pid) for pid in pids]
+            self._pidfds = [pidfd(pid) for pid in pids]
             check_pids(pids)
             with Btf.load() as btf:
                 offsets, found = layout(btf), generation(btf)
                 structs = ("binder_lru_page", "binder_shrinker_mdata")
                 sizes = {name: btf.sizeof(name) for name in structs if btf.has_struct(name)}
                 spares = tracepoints_are_preemptible(btf, os.uname().version)
-            self._probes = Probes(offsets, pids, latency, ring_bytes, spares)
+                walk = self._walk_layout(btf)
+            self._probes = Probes(offsets, pids, latency, ring_bytes, spares, walk)
         except BaseException:
             self._close_fds()
             raise
         try:
             self._ring = Ring(*self._probes.ring)
             self._probes.attach()
+            self._try_walk()
         except BaseException:
             self._probes.close()
             self._close_fds()
@@ -88,35 +92,79 @@ class EbpfSource:
             filters={"pid": [str(pid) for pid in pids]} if pids else {},
             probes=self._probes.attached,
             struct_bytes=sizes,
+            notes=self._notes,
         )
 
     def _init_state(self) -> None:
         self._seen_tgids = np.zeros(1 << 22, dtype=bool)  # PID_MAX_LIMIT, include/linux/threads.h
         self._lost_of = np.full(1024, -1, dtype=np.int64)  # by alloc number; -1: not described yet
         self._lost_unplaced = 0  # events lost that belong to no alloc we know
+        self._notes: list[str] = []
+        self._walks = False  # page states can be read from the kernel
+        self._torn = False  # pages are unknown since a gap
         self._stopping = False
+
+    def _walk_layout(self, btf: Btf) -> dict[str, int] | None:
+        try:
+            found = snapshot.layout(btf) | {"BINDER_PROCS": snapshot.binder_procs()}
+        except UnsupportedError as error:
+            self._notes.append(f"page states cannot be read at attach: {error}")
+            return None
+        self._walks = True
+        return found
+
+    def _try_walk(self) -> None:
+        """The first step of the walk, whose records wait in the ring."""
+        if self._walks:
+            try:
+                self._probes.walk_step()
+            except UnsupportedError as error:
+                self._notes.append(f"page states cannot be read at attach: {error}")
+                self._walks = False
 
     def batches(self) -> Iterator[EventBatch]:
         yield self._mark(Kind.ATTACH, self._attach_ns)
+        yield from self._walk()
         wait = _LONGEST_S
+        next_walk = 0.0
         goodbye: float | None = None
         while not self._stopping:
             records, full = self._ring.drain()
             yield self._batch(records)
             if not len(records) and self._unaccounted():
                 yield self._reconcile()
+            if self._torn and full < _BUSY and time.monotonic() > next_walk:
+                yield from self._walk()
+                next_walk = time.monotonic() + _WALK_INTERVAL_S
             if goodbye is None and self._pidfds and len(select.select(self._pidfds, [], [], 0)[0]) == len(self._pidfds):
                 goodbye = time.monotonic() + _GOODBYE_S
             if goodbye is not None and (time.monotonic() > goodbye or self._all_released()):
                 break
             wait = max(wait / 4, _SHORTEST_S) if full > _BUSY else min(wait * 1.5, _LONGEST_S)
             select.select([self._wake], [], [], wait)
+        if self._unaccounted():
+            yield self._reconcile()
+        if self._torn:
+            yield from self._walk()
         self._probes.detach()
         detach_ns = _now()
         while len(records := self._ring.drain()[0]):
             yield self._batch(records)
         yield self._reconcile()
         yield self._mark(Kind.DETACH, detach_ns)
+
+    def _walk(self) -> Iterator[EventBatch]:
+        """Reads the state of every page of every open alloc into the stream (probes/snapshot.c)."""
+        self._torn = False
+        step = snapshot.Step.MORE if self._walks else snapshot.Step.DONE
+        steps = 0
+        while step != snapshot.Step.DONE:
+            step = self._probes.walk_step()
+            steps += 1
+            if step == snapshot.Step.BUSY:
+                time.sleep(_SHORTEST_S)
+            if step != snapshot.Step.MORE or steps % _STEPS == 0:
+                yield self._batch(self._ring.drain()[0])
 
     def stop(self) -> None:
         self._stopping = True
@@ -158,6 +206,7 @@ class EbpfSource:
 
     def _batch(self, records: NDArray[np.void]) -> EventBatch:
         """Records in the schema, with descriptions and gaps put in where they belong."""
+        records = snapshot.expand(records)
         if not len(records):
             return from_records(np.zeros(0, dtype=DTYPE))
         self._grow(int(records["alloc"].max()))
@@ -175,9 +224,9 @@ class EbpfSource:
             self._gap(key >> 32, key & 0xFFFF_FFFF, at, int(records["ts_ns"][at]), extra)
         for tgid, at in _first(records["tgid"], ~self._seen_tgids[records["tgid"]]):
             self._seen_tgids[tgid] = True
-            comm = _comm(tgid)
-            if comm is not None:
-                extra.append((at, _row(int(records["ts_ns"][at]), Kind.PROCESS, tgid=tgid), comm))
+            name = comm(tgid)
+            if name is not None:
+                extra.append((at, _row(int(records["ts_ns"][at]), Kind.PROCESS, tgid=tgid), name))
         for number in records["alloc"][records["kind"] == Kind.RELEASE_END]:
             self._probes.forget(int(number))
         return _insert(rows, extra, names)
@@ -195,7 +244,7 @@ class EbpfSource:
         ts_ns = int(records["ts_ns"][at])
         # Its description stays until forget(), which only a RELEASE_END of the same number brings about.
         description = self._probes.description(number)
-        pid, pages, high, comm, context = description or (0, 0, 0, "", "")
+        pid, pages, high, name, context = description or (0, 0, 0, "", "")
         if records["kind"][at] == Kind.MMAP:
             rows["tgid"][at] = pid
             names[at] = context
@@ -203,9 +252,9 @@ class EbpfSource:
             extra.append((at, _row(ts_ns, Kind.ALLOC, number, pages, pid), context))
             if high:
                 extra.append((at, _row(ts_ns, Kind.SNAPSHOT_HIGH, number, high), None))
-        if comm:
+        if name:
             self._seen_tgids[pid] = True
-            extra.append((at, _row(ts_ns, Kind.PROCESS, tgid=pid), comm))
+            extra.append((at, _row(ts_ns, Kind.PROCESS, tgid=pid), name))
 
     def _gap(
         self, number: int, lost: int, at: int, ts_ns: int, extra: list[tuple[int, NDArray[np.void], str | None]]
@@ -213,6 +262,7 @@ class EbpfSource:
         count = lost - int(self._lost_of[number])
         if count > 0:
             self._lost_of[number] = lost
+            self._torn = True
             extra.append((at, _row(ts_ns, Kind.LOST, number, count), None))
 
     def _reconcile(self) -> EventBatch:
@@ -225,12 +275,14 @@ class EbpfSource:
         now = _now()
         for number, (lost, released) in totals.items():
             self._grow(number)
+            if self._lost_of[number] < 0 and not (lost or released):
+                continue  # its first record is on its way, or the walk met it while it was being torn down
             if self._lost_of[number] < 0:  # not even its first record found room
                 self._lost_of[number] = 0
-                pid, pages, high, comm, context = self._probes.description(number) or (0, 0, 0, "", "")
+                pid, pages, high, name, context = self._probes.description(number) or (0, 0, 0, "", "")
                 extra.append((0, _row(now, Kind.ALLOC, number, pages, pid), context))
                 extra.append((0, _row(now, Kind.SNAPSHOT_HIGH, number, high), None))
-                extra.append((0, _row(now, Kind.PROCESS, tgid=pid), comm))
+                extra.append((0, _row(now, Kind.PROCESS, tgid=pid), name))
             self._gap(number, lost, 0, now, extra)
             if released:
                 released_in_ring = (records["alloc"] == number) & (records["kind"] == Kind.RELEASE_END)
@@ -241,6 +293,7 @@ class EbpfSource:
         if unplaced > self._lost_unplaced:
             extra.append((0, _row(now, Kind.LOST, NO_ALLOC, unplaced - self._lost_unplaced), None))
             self._lost_unplaced = unplaced
+            self._torn = True
         return concat([first, _insert(np.zeros(0, dtype=DTYPE), extra, {})])
 
     def _grow(self, number: int) -> None:
@@ -277,41 +330,3 @@ def _insert(
 
 def _now() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-
-
-def _comm(tgid: int) -> str | None:
-    """The name of a process that just acted; None when it is gone already."""
-    try:
-        return Path(f"/proc/{tgid}/comm").read_text().rstrip("\n")
-    except OSError:
-        return None
-
-
-def check_pids(pids: Sequence[int]) -> None:
-    """Raises ObserveError unless each is a process that has binder open."""
-    for pid in pids:
-        os.close(_pidfd(pid))
-        _need_binder(pid)
-
-
-def _pidfd(pid: int) -> int:
-    try:
-        return os.pidfd_open(pid)
-    except (ProcessLookupError, ValueError, OverflowError) as error:
-        raise ObserveError(f"there is no process {pid}") from error
-    except OSError as error:  # EINVAL: a thread that does not lead its process
-        raise ObserveError(f"{pid} is not a process: {error.strerror}") from error
-
-
-def _need_binder(pid: int) -> None:
-    """A question about a process that has no binder open would be answered by silence."""
-    files = f"/proc/{pid}/fd"
-    opened = []
-    try:
-        for fd in os.listdir(files):
-            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
-                opened.append(os.readlink(f"{files}/{fd}"))
-    except OSError as error:
-        raise ObserveError(f"cannot see the open files of process {pid}: {error.strerror}") from error
-    if not any("binder" in Path(target).name or "/binderfs/" in target for target in opened):
-        raise ObserveError(f"process {pid} ({_comm(pid) or '?'}) has no binder device open")
