@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from binder_observe.transitions import Began, Ended
+from binder_observe.rows import Began, Ended
 
 # Durations are kept in log-linear bins, as HdrHistogram does: 2**BIN_BITS bins an octave, so that a quantile is at
 # most 1/128 above the true one. (http://hdrhistogram.org)

@@ -10,7 +10,7 @@ import numpy as np
 from binder_observe.events import EventBatch
 from binder_observe.lifetimes import LifetimeSummary
 from binder_observe.sources import Meta
-from binder_observe.tracker import PageTracker
+from binder_observe.tracker import Finished, PageTracker
 
 _MOST_SAMPLES: Final = 512
 _FIRST_STEP_NS: Final = 1_000_000
@@ -38,10 +38,11 @@ class Observation:
         self._step_ns = _FIRST_STEP_NS
         self._samples: dict[int, tuple[int, int]] = {}  # grid point -> pages mapped, installed just before it
 
-    def feed(self, batch: EventBatch) -> None:
-        """Raises ObserveError when the stream is damaged."""
+    def feed(self, batch: EventBatch) -> list[Finished]:
+        """Returns what came to its end, in order. Raises ObserveError when the stream is damaged."""
+        done: list[Finished] = []
         if not len(batch):
-            return
+            return done
         # clocks of two CPUs can differ by a little
         clock = np.maximum(np.maximum.accumulate(batch.ts_ns), self._clock_ns)
         if self._origin_ns is None:
@@ -50,7 +51,8 @@ class Observation:
         while True:
             following = (self._clock_ns - self._origin_ns) // self._step_ns + 1 if self._clock_ns else 1
             cut = int(np.searchsorted(clock, self._origin_ns + following * self._step_ns))
-            self._finished.add(self.tracker.update(batch.slice(start, cut)))
+            done.append(self.tracker.update(batch.slice(start, cut)))
+            self._finished.add(done[-1].lives)
             if cut == len(batch):
                 break
             self._samples[following] = self.tracker.mapped_and_installed()
@@ -58,6 +60,7 @@ class Observation:
             self._clock_ns = int(clock[cut])
             start = cut
         self._clock_ns = int(clock[-1])
+        return done
 
     def _thin_out(self) -> None:
         """Doubles the step when there are too many samples. A point of the old grid moves to the next of the new one,

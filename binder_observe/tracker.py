@@ -11,21 +11,11 @@ from numpy.typing import NDArray
 
 from binder_observe.errors import ObserveError
 from binder_observe.events import EventBatch, Kind
-from binder_observe.transitions import (
-    ALLOC,
-    ATTEMPT,
-    IN_FLIGHT_NS,
-    KINDS,
-    LIFE,
-    PAGE,
-    Began,
-    Ended,
-    State,
-    run,
-)  # fmt: skip
+from binder_observe.rows import INSTALL, LIFE, SPAN, Began, Ended, Outcome, State
+from binder_observe.transitions import ALLOC, ATTEMPT, IN_FLIGHT_NS, KINDS, PAGE, run
 
 _ATTEMPTS: Final = 4096
-_LIVES: Final = 1 << 16
+_ROWS: Final = 1 << 16
 # Beyond these a description is damage: the driver caps a mapping at 4 MiB, and numbers are given in order.
 MAX_PAGES: Final = 1 << 16
 MAX_ALLOCS: Final = 1 << 24
@@ -53,6 +43,8 @@ class AllocState:
     teardown_parks: int
     reuses: int
     reclaims: int
+    refaults: int  # installs of a page that the shrinker had taken
+    touched: int  # distinct pages that were installed at some time
     released: bool
     from_birth: bool  # its mapping was seen to be made, so no page is from before attach
     lost_events: int
@@ -64,10 +56,24 @@ class AllocState:
     lru_ns: int
 
 
-class PageTracker:
-    """Memory grows with the pages of live mappings. Raises ObserveError on an impossible description."""
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What came to its end: lives (dtype LIFE) in order of their ends, spans of pages in one state (SPAN) and attempts
+    to install a page (INSTALL)."""
 
-    def __init__(self) -> None:
+    lives: NDArray[np.void]
+    spans: NDArray[np.void]
+    installs: NDArray[np.void]
+
+
+class PageTracker:
+    """Memory grows with the pages of live mappings. Raises ObserveError on an impossible description.
+
+    With `spans` False neither spans nor attempts are written down, which is faster.
+    """
+
+    def __init__(self, *, spans: bool = True) -> None:
+        self._with_spans = spans
         self._allocs = np.zeros(64, dtype=ALLOC)
         self._allocs["base"] = -1
         self._pages = np.zeros(4096, dtype=PAGE)
@@ -77,7 +83,9 @@ class PageTracker:
         self._attempts = np.zeros(_ATTEMPTS, dtype=ATTEMPT)
         self._n_attempts = np.zeros(1, dtype=np.int64)
         self._unexplained = np.zeros((len(State) + 1, KINDS), dtype=np.int64)
-        self._lives = np.zeros(_LIVES, dtype=LIFE)
+        self._lives = np.zeros(0, dtype=LIFE)
+        self._spans = np.zeros(0, dtype=SPAN)
+        self._installs = np.zeros(_ROWS if spans else 0, dtype=INSTALL)
         self._contexts: dict[int, str] = {}
         self.comms: dict[int, str] = {}
         self.events = 0
@@ -86,27 +94,36 @@ class PageTracker:
         self.detach_ns: int | None = None
         self.last_ns: int | None = None
 
-    def update(self, batch: EventBatch) -> NDArray[np.void]:
-        """Takes the events in; returns the lives (dtype LIFE) that ended in them, in order of their ends."""
-        if not len(batch):
-            return self._lives[:0].copy()
-        self._describe(batch)
-        self.events += batch.kernel_events
-        self.lost_events += batch.lost_events
-        self.last_ns = max(int(batch.ts_ns.max()), self.last_ns or 0)
-        if len(self._lives) <= len(self._pages):
-            self._lives = np.zeros(len(self._pages) + _LIVES, dtype=LIFE)
-        columns = [getattr(batch, c) for c in ("ts_ns", "kind", "alloc", "page", "tgid", "tid")]
-        ended: list[NDArray[np.void]] = []
+    def update(self, batch: EventBatch) -> Finished:
+        """Takes the events in; returns the rows that came to their end in them."""
+        done: list[Finished] = []
         row = 0
+        if len(batch):
+            self._describe(batch)
+            self.events += batch.kernel_events
+            self.lost_events += batch.lost_events
+            self.last_ns = max(int(batch.ts_ns.max()), self.last_ns or 0)
+            if len(self._lives) <= len(self._pages):  # one event, a release or a gap, can end what every page is in
+                self._lives = np.zeros(len(self._pages) + _ROWS, dtype=LIFE)
+                if self._with_spans:
+                    self._spans = np.zeros(len(self._pages) + _ROWS, dtype=SPAN)
+        columns = [getattr(batch, c) for c in ("ts_ns", "kind", "alloc", "page", "tgid", "tid")]
         while row < len(batch):
-            row, n = run(  # type: ignore[call-arg]  # compiled
+            row, lives, spans, installs = run(  # type: ignore[call-arg]  # compiled
                 *columns, row, self._allocs, self._pages, self._attempts, self._n_attempts,
-                self._unexplained, self._lives,
+                self._unexplained, self._lives, self._spans, self._installs,
             )  # fmt: skip
-            ended.append(self._lives[:n].copy())
+            done.append(
+                Finished(self._lives[:lives].copy(), self._spans[:spans].copy(), self._installs[:installs].copy())
+            )
         self._recycle()
-        return ended[0] if len(ended) == 1 else np.concatenate(ended)
+        if len(done) == 1:
+            return done[0]
+        return Finished(
+            np.concatenate([np.zeros(0, dtype=LIFE), *(d.lives for d in done)]),
+            np.concatenate([np.zeros(0, dtype=SPAN), *(d.spans for d in done)]),
+            np.concatenate([np.zeros(0, dtype=INSTALL), *(d.installs for d in done)]),
+        )
 
     def _describe(self, batch: EventBatch) -> None:
         """Makes room for the allocs that the batch introduces, before the loop meets them."""
@@ -150,6 +167,7 @@ class PageTracker:
         state = State.FREE if from_birth else State.UNKNOWN
         slots = self._pages[base : base + pages]
         slots["state"] = state
+        slots["starter"] = slots["touched"] = 0
         slots["began"] = Began.BEFORE_ATTACH
         alloc = self._allocs[number]
         alloc["base"], alloc["pages"], alloc["pid"], alloc["from_birth"] = base, pages, pid, from_birth
@@ -175,26 +193,56 @@ class PageTracker:
     def alive(self) -> NDArray[np.void]:
         """Lives (dtype LIFE) that go on at `end_ns`, as ALIVE rows; changes nothing."""
         parts = [self._alive_of(n) for n in self._described]
-        return np.concatenate(parts) if parts else self._lives[:0].copy()
+        return np.concatenate([np.zeros(0, dtype=LIFE), *parts])
 
     def _alive_of(self, number: int) -> NDArray[np.void]:
-        alloc = self._allocs[number]
-        slots = self._pages[int(alloc["base"]) : int(alloc["base"]) + int(alloc["pages"])]
+        slots = self._slots(number)
         index = np.flatnonzero((slots["state"] == State.ACTIVE) | (slots["state"] == State.LRU))
         slots = slots[index]
         span = np.maximum(self.end_ns - slots["since_ns"], 0)
         lives = np.zeros(len(index), dtype=LIFE)
         lives["alloc"] = number
         lives["page"] = index
-        lives["began"] = slots["began"]
         lives["ended"] = Ended.ALIVE
-        lives["birth_ns"] = slots["birth_ns"]
         lives["end_ns"] = np.maximum(self.end_ns, slots["birth_ns"])
         lives["active_ns"] = slots["active_ns"] + np.where(slots["state"] == State.ACTIVE, span, 0)
         lives["lru_ns"] = slots["lru_ns"] + np.where(slots["state"] == State.LRU, span, 0)
-        lives["reuses"] = slots["reuses"]
-        lives["installer"] = slots["installer"]
+        for column in ("began", "birth_ns", "reuses", "installer"):
+            lives[column] = slots[column]
         return lives
+
+    def open_spans(self) -> NDArray[np.void]:
+        """What each page of a live mapping is in at `end_ns` (dtype SPAN, ended by DETACH); changes nothing."""
+        parts = [np.zeros(0, dtype=SPAN)]
+        for number in self._described:
+            slots = self._slots(number)
+            spans = np.zeros(len(slots), dtype=SPAN)
+            spans["alloc"] = number
+            spans["page"] = np.arange(len(slots))
+            spans["began"] = slots["entered"]
+            spans["ended"] = Kind.DETACH
+            spans["until_ns"] = np.maximum(self.end_ns, slots["since_ns"])
+            for column in ("state", "since_ns", "starter"):
+                spans[column] = slots[column]
+            parts.append(spans)
+        return np.concatenate(parts)
+
+    def open_installs(self) -> NDArray[np.void]:
+        """Attempts without an end (dtype INSTALL): in flight, or failed when they are old; changes nothing."""
+        attempts = self._attempts[: int(self._n_attempts[0])]
+        rows = np.zeros(len(attempts), dtype=INSTALL)
+        for column in ("alloc", "page", "tgid", "tid"):
+            rows[column] = attempts[column]
+        rows["start_ns"] = attempts["ts_ns"]
+        rows["end_ns"] = np.maximum(self.end_ns, attempts["ts_ns"])
+        old = self.end_ns - attempts["ts_ns"] > IN_FLIGHT_NS
+        rows["outcome"] = np.where(old, Outcome.FAILED, Outcome.IN_FLIGHT)
+        return rows
+
+    def _slots(self, number: int) -> NDArray[np.void]:
+        """The pages of a live alloc (dtype PAGE), shape (mapping_pages,)."""
+        row = self._allocs[number]
+        return self._pages[int(row["base"]) : int(row["base"]) + int(row["pages"])]
 
     def allocs(self) -> Iterator[AllocState]:
         """Every alloc that was described, by number, with the spans that go on counted up to `end_ns`."""
@@ -204,7 +252,7 @@ class PageTracker:
             row = self._allocs[number]
             active_ns, lru_ns = int(row["active_ns"]), int(row["lru_ns"])
             if not row["released"]:
-                slots = self._pages[int(row["base"]) : int(row["base"]) + int(row["pages"])]
+                slots = self._slots(int(number))
                 span = np.maximum(end - slots["since_ns"], 0)
                 active_ns += int(span[slots["state"] == State.ACTIVE].sum())
                 lru_ns += int(span[slots["state"] == State.LRU].sum())
@@ -230,6 +278,8 @@ class PageTracker:
                 teardown_parks=int(row["teardown_parks"]),
                 reuses=int(row["reuses"]),
                 reclaims=int(row["reclaims"]),
+                refaults=int(row["refaults"]),
+                touched=int(row["touched"]),
                 released=bool(row["released"]),
                 from_birth=bool(row["from_birth"]),
                 lost_events=int(row["lost"]),
@@ -248,8 +298,7 @@ class PageTracker:
 
     def page_states(self, number: int) -> NDArray[np.uint8]:
         """The state of each page of a live alloc, shape (mapping_pages,)."""
-        row = self._allocs[number]
-        return self._pages["state"][int(row["base"]) : int(row["base"]) + int(row["pages"])].copy()
+        return self._slots(number)["state"].copy()
 
     def unexplained(self) -> dict[str, int]:
         """How often each illegal pair was met, by name: "LRU+ALLOC_PAGE_END", "unknown page+FREE_LRU_START"..."""

@@ -1,8 +1,11 @@
 """The page state machine: what every event means in every state.
 
-One transition table (`TRANSITIONS`), one inner loop (`_run`). The table says what every event means in every state,
+One transition table (`TRANSITIONS`), one inner loop (`run`). The table says what every event means in every state,
 illegal pairs included: those are counted by (state, event), and the event is believed over our own idea, because it
 comes from the kernel. Memory grows with the pages of live mappings, never with events.
+
+Three kinds of rows come out: lives (LIFE), the spans that each page spends in one state (SPAN; those of a page cover
+its observation without a hole), and attempts to install a page (INSTALL).
 """
 
 from __future__ import annotations
@@ -16,15 +19,7 @@ import numpy as np
 from numba import types
 
 from binder_observe.events import COLUMNS, Kind
-
-
-class State(IntEnum):
-    """The three states of binder_alloc_print_pages(), and pages of which nothing is known yet."""
-
-    FREE = 0
-    ACTIVE = 1
-    LRU = 2
-    UNKNOWN = 3
+from binder_observe.rows import INSTALL, LIFE, SPAN, Began, Ended, Outcome, State
 
 
 class Do(IntEnum):
@@ -42,15 +37,15 @@ class Do(IntEnum):
 
 
 # What each event proves about the page just before it and just after it.
-_AFTER: Final[Mapping[Kind, State]] = {
-    Kind.ALLOC_PAGE_START: State.FREE,
-    Kind.ALLOC_PAGE_END: State.ACTIVE,
-    Kind.ALLOC_LRU_START: State.ACTIVE,
-    Kind.FREE_LRU_START: State.LRU,
-    Kind.UNMAP_KERNEL_START: State.FREE,
-    Kind.SNAPSHOT_FREE: State.FREE,
-    Kind.SNAPSHOT_ACTIVE: State.ACTIVE,
-    Kind.SNAPSHOT_LRU: State.LRU,
+_PROVES: Final[Mapping[Kind, tuple[State, State]]] = {
+    Kind.ALLOC_PAGE_START: (State.FREE, State.FREE),
+    Kind.ALLOC_PAGE_END: (State.FREE, State.ACTIVE),
+    Kind.ALLOC_LRU_START: (State.LRU, State.ACTIVE),
+    Kind.FREE_LRU_START: (State.ACTIVE, State.LRU),
+    Kind.UNMAP_KERNEL_START: (State.LRU, State.FREE),
+    Kind.SNAPSHOT_FREE: (State.FREE, State.FREE),
+    Kind.SNAPSHOT_ACTIVE: (State.ACTIVE, State.ACTIVE),
+    Kind.SNAPSHOT_LRU: (State.LRU, State.LRU),
 }
 
 # Rows: events; columns: FREE, ACTIVE, LRU, UNKNOWN. Kinds without a row say nothing about a page's state.
@@ -71,55 +66,26 @@ TRANSITIONS: Final[Mapping[Kind, tuple[Do, Do, Do, Do]]] = {
 
 KINDS: Final = 64
 _TABLE: Final = np.zeros((KINDS, len(State)), dtype=np.uint8)
-_NEXT: Final = np.zeros(KINDS, dtype=np.uint8)
+_BEFORE: Final = np.zeros(KINDS, dtype=np.uint8)
+_AFTER: Final = np.zeros(KINDS, dtype=np.uint8)
 for _kind, _row in TRANSITIONS.items():
     _TABLE[_kind] = _row
-    _NEXT[_kind] = _AFTER[_kind]
+    _BEFORE[_kind], _AFTER[_kind] = _PROVES[_kind]
 
-
-class Began(IntEnum):
-    """How a life came under observation; all but INSTALLED are left-truncated (the true birth is unknown)."""
-
-    INSTALLED = 0
-    BEFORE_ATTACH = 1
-    AFTER_GAP = 2
-
-
-class Ended(IntEnum):
-    """How a life ended; ALIVE and LOST are censored (it lasted at least that long)."""
-
-    RECLAIMED = 0
-    RELEASED = 1
-    ALIVE = 2
-    LOST = 3
-
-
-LIFE: Final = np.dtype(
-    [
-        ("alloc", "<u4"),
-        ("page", "<u4"),
-        ("began", "u1"),  # Began
-        ("ended", "u1"),  # Ended
-        ("birth_ns", "<i8"),  # install; for left-truncated lives the first moment it was under observation
-        ("end_ns", "<i8"),
-        ("active_ns", "<i8"),  # time in use, within the observation
-        ("lru_ns", "<i8"),  # time parked on the LRU, within the observation
-        ("reuses", "<u4"),
-        ("installer", "<u4"),  # tgid that installed it: the sender; 0 when unknown
-        ("ender", "<u4"),  # tgid that reclaimed or released it; 0 when it did not end
-    ]
-)
 
 PAGE: Final = np.dtype(
     [
-        ("birth_ns", "<i8"),
+        ("birth_ns", "<i8"),  # of an UNKNOWN page: since when no event of it was missed
         ("since_ns", "<i8"),  # when it entered its state
         ("active_ns", "<i8"),
         ("lru_ns", "<i8"),
         ("reuses", "<u4"),
         ("installer", "<u4"),
+        ("starter", "<u4"),  # tgid that put it into its state
         ("state", "u1"),
         ("began", "u1"),  # for UNKNOWN pages: what a life found here will have begun as
+        ("entered", "u1"),  # Kind of the event that put it into its state
+        ("touched", "u1"),  # it has been installed at some time
     ],
     align=True,
 )
@@ -140,6 +106,8 @@ ALLOC: Final = np.dtype(
         ("teardown_parks", "<i8"),
         ("reuses", "<i8"),
         ("reclaims", "<i8"),
+        ("refaults", "<i8"),  # installs of a page that the shrinker had taken
+        ("touched", "<i8"),  # distinct pages that were installed at some time
         ("lost", "<i8"),
         ("unexplained", "<i8"),
         ("pid", "<u4"),
@@ -153,7 +121,9 @@ ALLOC: Final = np.dtype(
 )
 
 # An attempt to install that has no end yet. The task is in the kernel between the two, so few are open at a time.
-ATTEMPT: Final = np.dtype([("tid", "<u4"), ("alloc", "<u4"), ("ts_ns", "<i8")], align=True)
+ATTEMPT: Final = np.dtype(
+    [("tid", "<u4"), ("tgid", "<u4"), ("alloc", "<u4"), ("page", "<u4"), ("ts_ns", "<i8")], align=True
+)
 IN_FLIGHT_NS: Final = 1_000_000_000  # an attempt open for longer than this at the end has failed
 
 BAD_PAGE: Final = len(State)  # row of `unexplained` for an event whose alloc or page index is unknown
@@ -165,7 +135,7 @@ def _array(dtype: Any, ndim: int = 1, readonly: bool = False) -> Any:
 
 # Given once, so that the loop is compiled (or read from the cache) on import, before any probe is attached, and
 # batches in read-only memory (a mapped recording) do not compile it a second time.
-_SIGNATURE: Final = types.UniTuple(types.int64, 2)(  # type: ignore[no-untyped-call]
+_SIGNATURE: Final = types.UniTuple(types.int64, 4)(  # type: ignore[no-untyped-call]
     *(_array(COLUMNS[c], readonly=True) for c in ("ts_ns", "kind", "alloc", "page", "tgid", "tid")),
     types.int64,
     _array(ALLOC),
@@ -174,20 +144,22 @@ _SIGNATURE: Final = types.UniTuple(types.int64, 2)(  # type: ignore[no-untyped-c
     _array(np.int64),
     _array(np.int64, 2),
     _array(LIFE),
+    _array(SPAN),
+    _array(INSTALL),
 )
 
 
 @numba.njit(cache=True, inline="always")
-def _span(alloc, page, ts):  # type: ignore[no-untyped-def]  # compiled; the signature is _SIGNATURE's
-    """Closes the span that `page` has been in since its last transition."""
-    span = max(ts - page.since_ns, 0)  # clocks of two CPUs can differ by a little
+def _account(alloc, page, ts):  # type: ignore[no-untyped-def]  # compiled; the signature is _SIGNATURE's
+    """Adds the time that `page` has been in its state to its own and its alloc's."""
+    time = max(ts - page.since_ns, 0)  # clocks of two CPUs can differ by a little
     if page.state == State.ACTIVE:
-        page.active_ns += span
-        alloc.active_ns += span
+        page.active_ns += time
+        alloc.active_ns += time
     elif page.state == State.LRU:
-        page.lru_ns += span
-        alloc.lru_ns += span
-    page.since_ns = ts
+        page.lru_ns += time
+        alloc.lru_ns += time
+    page.since_ns = max(ts, page.since_ns)
 
 
 @numba.njit(cache=True, inline="always")
@@ -203,8 +175,8 @@ def _begin(page, ts, began, installer):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, inline="always")
 def _end(lives, n, number, index, alloc, page, ts, ended, ender):  # type: ignore[no-untyped-def]
-    """Writes the life of an installed page as row `n`."""
-    _span(alloc, page, ts)
+    """Writes the life of an installed page as row `n`; returns the next row."""
+    _account(alloc, page, ts)
     life = lives[n]
     life.alloc = number
     life.page = index
@@ -217,41 +189,101 @@ def _end(lives, n, number, index, alloc, page, ts, ended, ender):  # type: ignor
     life.reuses = page.reuses
     life.installer = page.installer
     life.ender = ender
+    return n + 1
+
+
+@numba.njit(cache=True, inline="always")
+def _leave(spans, n, number, index, page, ts, ended, ender):  # type: ignore[no-untyped-def]
+    """Writes the span that `page` ends at `ts` as row `n`, if anybody wants spans; returns the next row."""
+    if len(spans) == 0:
+        return n
+    span = spans[n]
+    span.alloc = number
+    span.page = index
+    span.state = page.state
+    span.began = page.entered
+    span.ended = ended
+    span.since_ns = page.since_ns
+    span.until_ns = max(ts, page.since_ns)
+    span.starter = page.starter
+    span.ender = ender
+    return n + 1
+
+
+@numba.njit(cache=True, inline="always")
+def _attempted(installs, n, number, index, outcome, start, ts, tgid, tid):  # type: ignore[no-untyped-def]
+    """Writes what became of an attempt as row `n`, if anybody wants that; returns the next row."""
+    if len(installs) == 0:
+        return n
+    install = installs[n]
+    install.alloc = number
+    install.page = index
+    install.outcome = outcome
+    install.start_ns = start
+    install.end_ns = max(ts, start)
+    install.tgid = tgid
+    install.tid = tid
+    return n + 1
+
+
+@numba.njit(cache=True, inline="always")
+def _failed(installs, n, attempt, ts, allocs):  # type: ignore[no-untyped-def]
+    allocs[attempt.alloc].failed_installs += 1
+    return _attempted(
+        installs, n, attempt.alloc, attempt.page, Outcome.FAILED, attempt.ts_ns, ts, attempt.tgid, attempt.tid
+    )
+
+
+@numba.njit(cache=True, inline="always")
+def _remove(attempts, n_attempts, j):  # type: ignore[no-untyped-def]
+    for m in range(j, n_attempts[0] - 1):
+        attempts[m] = attempts[m + 1]
+    n_attempts[0] -= 1
 
 
 @numba.njit(cache=True)
-def _forget(number, ts, allocs, pages, attempts, n_attempts, lives, n):  # type: ignore[no-untyped-def]
+def _forget(number, ts, allocs, pages, attempts, n_attempts, lives, n_lives, spans, n_spans):  # type: ignore[no-untyped-def]
     """A gap in the events of one alloc: its lives end as LOST when they were last known, its pages are unknown."""
     alloc = allocs[number]
     for index in range(alloc.pages):
         page = pages[alloc.base + index]
-        if page.state == State.ACTIVE or page.state == State.LRU:
-            _end(lives, n, number, index, alloc, page, alloc.last_ns, Ended.LOST, 0)
-            n += 1
-        alloc.count[page.state] -= 1
-        alloc.count[State.UNKNOWN] += 1
-        page.state = State.UNKNOWN
+        if page.state != State.UNKNOWN:
+            n_spans = _leave(spans, n_spans, number, index, page, alloc.last_ns, Kind.LOST, 0)
+            if page.state == State.FREE:
+                page.since_ns = max(alloc.last_ns, page.since_ns)
+            else:
+                n_lives = _end(lives, n_lives, number, index, alloc, page, alloc.last_ns, Ended.LOST, 0)
+            alloc.count[page.state] -= 1
+            alloc.count[State.UNKNOWN] += 1
+            page.state = State.UNKNOWN
+            page.entered = Kind.LOST
+            page.starter = 0
         page.began = Began.AFTER_GAP
         page.birth_ns = ts
-        page.since_ns = ts
-    kept = 0
-    for i in range(n_attempts[0]):
-        if attempts[i].alloc != number:
-            attempts[kept] = attempts[i]
-            kept += 1
-    n_attempts[0] = kept
-    return n
+    for j in range(n_attempts[0] - 1, -1, -1):
+        if attempts[j].alloc == number:
+            _remove(attempts, n_attempts, j)
+    alloc.last_ns = ts
+    return n_lives, n_spans
 
 
 @numba.njit(_SIGNATURE, cache=True)
-def run(ts_ns, kind, number, index, tgid, tid, i, allocs, pages, attempts, n_attempts, unexplained, lives):  # type: ignore[no-untyped-def]
-    """Events from row `i` on; stops early when `lives` is nearly full.
+def run(  # type: ignore[no-untyped-def]
+    ts_ns, kind, number, index, tgid, tid, i, allocs, pages, attempts, n_attempts, unexplained, lives, spans, installs
+):
+    """Events from row `i` on; stops early when one of the last three, which take the results, is nearly full.
 
-    Returns (next row, rows of `lives` written).
+    `spans` and `installs` may be empty arrays: then none are written.
+    Returns (next row, rows of `lives`, rows of `spans`, rows of `installs` written).
     """
-    n = 0
-    room = len(lives) - 1
+    n_lives = n_spans = n_installs = 0
+    # at most this many rows come from one event of a page; what ends many pages at once asks for more below
+    room_lives = len(lives) - 1
+    room_spans = len(spans) - 2 if len(spans) else 2
+    room_installs = len(installs) - 2 if len(installs) else 2
     while i < len(ts_ns):
+        if n_lives > room_lives or n_spans > room_spans or n_installs > room_installs:
+            break
         k = kind[i]
         a = number[i]
         ts = ts_ns[i]
@@ -262,12 +294,13 @@ def run(ts_ns, kind, number, index, tgid, tid, i, allocs, pages, attempts, n_att
                 for j in range(first, min(last, len(allocs))):
                     if allocs[j].base >= 0 and not allocs[j].released:
                         need += allocs[j].pages
-                if n + need > room and n > 0:
-                    return i, n
+                if (n_lives and n_lives + need > len(lives)) or (n_spans and n_spans + need > len(spans)):
+                    break
                 for j in range(first, min(last, len(allocs))):
                     if allocs[j].base >= 0 and not allocs[j].released:
-                        n = _forget(j, ts, allocs, pages, attempts, n_attempts, lives, n)
-                        allocs[j].last_ns = ts
+                        n_lives, n_spans = _forget(
+                            j, ts, allocs, pages, attempts, n_attempts, lives, n_lives, spans, n_spans
+                        )
                 if 0 < a < len(allocs):
                     allocs[a].lost += index[i]
             elif (k == Kind.ALLOC or k == Kind.MMAP) and 0 < a < len(allocs) and allocs[a].base >= 0:
@@ -275,8 +308,10 @@ def run(ts_ns, kind, number, index, tgid, tid, i, allocs, pages, attempts, n_att
                 alloc.first_ns = ts
                 alloc.last_ns = ts
                 for j in range(alloc.pages):
-                    pages[alloc.base + j].birth_ns = ts
-                    pages[alloc.base + j].since_ns = ts
+                    page = pages[alloc.base + j]
+                    page.birth_ns = ts
+                    page.since_ns = ts
+                    page.entered = k
             i += 1
             continue
         if a >= len(allocs) or allocs[a].base < 0 or allocs[a].released:
@@ -287,34 +322,35 @@ def run(ts_ns, kind, number, index, tgid, tid, i, allocs, pages, attempts, n_att
 
         # An attempt ends with its task's next step in the allocator; reclaim is no such step, because the attempt's
         # own allocation may enter the shrinker.
-        if n_attempts[0] and (k <= Kind.FREE_LRU_END):
+        started = -1
+        if n_attempts[0] and k <= Kind.FREE_LRU_END:
             for j in range(n_attempts[0] - 1, -1, -1):
                 if attempts[j].tid == tid[i]:
-                    if not (k == Kind.ALLOC_PAGE_END and attempts[j].alloc == a):
-                        allocs[attempts[j].alloc].failed_installs += 1
-                    for m in range(j, n_attempts[0] - 1):
-                        attempts[m] = attempts[m + 1]
-                    n_attempts[0] -= 1
+                    if k == Kind.ALLOC_PAGE_END and attempts[j].alloc == a and attempts[j].page == index[i]:
+                        started = attempts[j].ts_ns
+                    else:
+                        n_installs = _failed(installs, n_installs, attempts[j], ts, allocs)
+                    _remove(attempts, n_attempts, j)
                     break
 
         if k == Kind.RELEASE_START:
             alloc.releasing = 1
         elif k == Kind.RELEASE_END:
-            if n + alloc.pages > room and n > 0:
-                return i, n
+            if (
+                (n_lives and n_lives + alloc.pages > len(lives))
+                or (n_spans and n_spans + alloc.pages > len(spans))
+                or (n_installs and n_installs + n_attempts[0] > len(installs))
+            ):
+                break
             for p in range(alloc.pages):
                 page = pages[alloc.base + p]
+                n_spans = _leave(spans, n_spans, a, p, page, ts, k, tgid[i])
                 if page.state == State.ACTIVE or page.state == State.LRU:
-                    _end(lives, n, a, p, alloc, page, ts, Ended.RELEASED, tgid[i])
-                    n += 1
-            kept = 0
-            for j in range(n_attempts[0]):
+                    n_lives = _end(lives, n_lives, a, p, alloc, page, ts, Ended.RELEASED, tgid[i])
+            for j in range(n_attempts[0] - 1, -1, -1):
                 if attempts[j].alloc == a:
-                    alloc.failed_installs += 1
-                else:
-                    attempts[kept] = attempts[j]
-                    kept += 1
-            n_attempts[0] = kept
+                    n_installs = _failed(installs, n_installs, attempts[j], ts, allocs)
+                    _remove(attempts, n_attempts, j)
             alloc.released = 1
         elif k == Kind.SNAPSHOT_HIGH:
             alloc.high = max(alloc.high, index[i])
@@ -325,74 +361,81 @@ def run(ts_ns, kind, number, index, tgid, tid, i, allocs, pages, attempts, n_att
             page = pages[alloc.base + index[i]]
             state = page.state
             do = _TABLE[k, state]
-            after = np.uint8(_NEXT[k])
-            if do == Do.NOTHING:
-                after = state
-            elif do == Do.PARK:
-                if state == State.UNKNOWN:  # it has been active for as long as we look
-                    _begin(page, page.birth_ns, page.began, 0)
-                    page.state = State.ACTIVE
-                if alloc.releasing:  # teardown, not life: the page counts as active until it is released
+            if state == State.UNKNOWN and do != Do.NOTHING:
+                # the event also tells what the page has been for as long as none of its events was missed
+                if page.birth_ns > page.since_ns:
+                    n_spans = _leave(spans, n_spans, a, index[i], page, page.birth_ns, Kind.LOST, 0)
+                _begin(page, page.birth_ns, page.began, 0)
+                page.state = _BEFORE[k]
+            was = page.state
+            after = np.uint8(_AFTER[k])
+            if (
+                do == Do.NOTHING
+                or (do == Do.ATTEMPT and state == State.ACTIVE)
+                or (do == Do.PARK and alloc.releasing)  # teardown, not life: the page counts as active until released
+            ):
+                after = was
+            entered = page.entered
+            if after != was:
+                proof, by = k, tgid[i]
+                if do == Do.UNEXPLAINED:  # whatever changed its state was missed
+                    proof, by = np.uint8(Kind.LOST), np.uint32(0)
+                n_spans = _leave(spans, n_spans, a, index[i], page, ts, proof, by)
+                page.entered = proof
+                page.starter = by
+
+            if do == Do.PARK:
+                if alloc.releasing:
                     alloc.teardown_parks += 1
-                    after = page.state
                 else:
                     alloc.parks += 1
-                    _span(alloc, page, ts)
+                    _account(alloc, page, ts)
             elif do == Do.REUSE:
                 alloc.reuses += 1
-                if state == State.UNKNOWN:
-                    _begin(page, page.birth_ns, page.began, 0)
-                    page.state = State.LRU
-                _span(alloc, page, ts)
+                _account(alloc, page, ts)
                 page.reuses += 1
             elif do == Do.ATTEMPT:
-                if state == State.ACTIVE:
-                    after = state
                 if n_attempts[0] == len(attempts):
-                    allocs[attempts[0].alloc].failed_installs += 1
-                    for m in range(n_attempts[0] - 1):
-                        attempts[m] = attempts[m + 1]
-                    n_attempts[0] -= 1
+                    n_installs = _failed(installs, n_installs, attempts[0], ts, allocs)
+                    _remove(attempts, n_attempts, 0)
                 attempt = attempts[n_attempts[0]]
                 attempt.tid = tid[i]
+                attempt.tgid = tgid[i]
                 attempt.alloc = a
+                attempt.page = index[i]
                 attempt.ts_ns = ts
                 n_attempts[0] += 1
             elif do == Do.INSTALL:
                 alloc.installs += 1
-                alloc.high = max(alloc.high, index[i] + 1)
+                if entered == Kind.UNMAP_KERNEL_START:
+                    alloc.refaults += 1
                 _begin(page, ts, Began.INSTALLED, tgid[i])
             elif do == Do.DUPLICATE:
                 alloc.duplicate_installs += 1
             elif do == Do.RECLAIM:
-                if n > room:
-                    return i, n
                 alloc.reclaims += 1
-                if state == State.UNKNOWN:
-                    _begin(page, page.birth_ns, page.began, 0)
-                    page.state = State.LRU
-                _end(lives, n, a, index[i], alloc, page, ts, Ended.RECLAIMED, tgid[i])
-                n += 1
+                n_lives = _end(lives, n_lives, a, index[i], alloc, page, ts, Ended.RECLAIMED, tgid[i])
             elif do == Do.ADOPT:
-                _begin(page, page.birth_ns, page.began, 0)
-            else:
-                if n > room:
-                    return i, n
+                page.entered = k
+            elif do == Do.UNEXPLAINED:
                 unexplained[state, k] += 1
                 alloc.unexplained += 1
-                if state != after:
-                    if state != State.FREE:
-                        _end(lives, n, a, index[i], alloc, page, ts, Ended.LOST, 0)
-                        n += 1
+                if was != after:
+                    if was != State.FREE:
+                        n_lives = _end(lives, n_lives, a, index[i], alloc, page, ts, Ended.LOST, 0)
                     if after != State.FREE:
                         _begin(page, ts, Began.AFTER_GAP, 0)
-                        alloc.high = max(alloc.high, index[i] + 1)
+            if k == Kind.ALLOC_PAGE_END:
+                outcome = Outcome.DUPLICATE if do == Do.DUPLICATE else Outcome.INSTALLED
+                n_installs = _attempted(installs, n_installs, a, index[i], outcome, started, ts, tgid[i], tid[i])
             if after != state:
                 alloc.count[state] -= 1
                 alloc.count[after] += 1
-            if state == State.UNKNOWN and do != Do.ATTEMPT and k != Kind.SNAPSHOT_FREE:
-                alloc.high = max(alloc.high, index[i] + 1)  # it has been installed at some time
+            if not page.touched and (State.ACTIVE <= was <= State.LRU or State.ACTIVE <= after <= State.LRU):
+                page.touched = 1
+                alloc.touched += 1
+                alloc.high = max(alloc.high, index[i] + 1)
             page.state = after
         alloc.last_ns = ts
         i += 1
-    return i, n
+    return i, n_lives, n_spans, n_installs

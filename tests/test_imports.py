@@ -18,9 +18,12 @@ LAYERS = (
     ("errors",),
     ("events",),
     ("sources", "recording", "simulator", "doctor"),
-    ("transitions", "tracker"),
+    ("rows", "transitions", "tracker"),
     ("lifetimes",),
     ("observation", "analysis"),
+    ("history",),
+    ("frames",),
+    ("plots",),
     ("reports",),
     ("commands",),
     ("cli", "api"),
@@ -76,4 +79,4 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_live_path_imports_neither_pandas_nor_matplotlib() -> None:
     code = "import binder_observe.sources.ebpf, binder_observe.commands.observe, binder_observe.reports.as_json"
-    assert not {"pandas", "matplotlib", "scipy"} & loaded_by(code)
+    assert not {"pandas", "matplotlib", "lifelines", "jinja2"} & loaded_by(code)

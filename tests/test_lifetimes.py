@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from binder_observe.lifetimes import LifetimeSummary, bin_upper_ns, duration_bin, product_limit
-from binder_observe.transitions import LIFE, Began, Ended
+from binder_observe.rows import LIFE, Began, Ended
 
 
 def lives(

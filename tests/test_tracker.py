@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from binder_observe.errors import ObserveError
 from binder_observe.events import EventBatch, Kind, from_rows
+from binder_observe.rows import Began, Ended, State
 from binder_observe.tracker import AllocState, PageTracker
-from binder_observe.transitions import IN_FLIGHT_NS, TRANSITIONS, Began, Do, Ended, State
+from binder_observe.transitions import IN_FLIGHT_NS, TRANSITIONS, Do
 from tests.build import (
     SENDER,
     SHRINKER,
@@ -35,7 +36,7 @@ from tests.build import (
 
 def track(*rows: Row | list[Row]) -> tuple[PageTracker, NDArray[np.void]]:
     tracker = PageTracker()
-    return tracker, tracker.update(batch(*rows))
+    return tracker, tracker.update(batch(*rows)).lives
 
 
 def only(tracker: PageTracker) -> AllocState:
@@ -197,7 +198,7 @@ def test_a_gap_over_more_pages_than_a_batch_has_lives() -> None:
     tracker.update(batch(attach(), [mapped(1024, alloc=i + 1) for i in range(100)]))
     for i in range(100):
         tracker.update(batch([r for page in range(1024) for r in install(10, page, alloc=i + 1)]))
-    assert len(tracker.update(batch(row(50, Kind.LOST, 1, alloc=0)))) == 102400
+    assert len(tracker.update(batch(row(50, Kind.LOST, 1, alloc=0))).lives) == 102400
 
 
 _ILLEGAL = [(kind, State(s)) for kind, dos in TRANSITIONS.items() for s, do in enumerate(dos) if do is Do.UNEXPLAINED]
@@ -274,7 +275,7 @@ def _rows(events: list[tuple[Kind, int, int, int]]) -> list[Row]:
 def test_any_events_keep_the_books(events: list[tuple[Kind, int, int, int]]) -> None:
     rows = _rows(events)
     tracker = PageTracker()
-    lives = tracker.update(from_rows(rows))
+    lives = tracker.update(from_rows(rows)).lives
     for state in tracker.allocs():
         counts = (state.free, state.active, state.lru, state.unknown)
         assert min(counts) >= 0
@@ -298,14 +299,17 @@ def test_batches_may_be_split_anywhere(events: list[tuple[Kind, int, int, int]],
     one, many = PageTracker(), PageTracker()
     expected = one.update(whole)
     got = [many.update(whole.slice(a, b)) for a, b in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
-    assert np.concatenate(got).tolist() == expected.tolist()
+    for rows in ("lives", "spans", "installs"):
+        assert np.concatenate([getattr(g, rows) for g in got]).tolist() == getattr(expected, rows).tolist()
     assert list(many.allocs()) == list(one.allocs())
     assert many.unexplained() == one.unexplained()
     assert many.alive().tolist() == one.alive().tolist()
+    assert many.open_spans().tolist() == one.open_spans().tolist()
+    assert many.open_installs().tolist() == one.open_installs().tolist()
 
 
 def test_an_empty_batch_is_nothing() -> None:
     tracker = PageTracker()
     empty: EventBatch = from_rows([])
-    assert len(tracker.update(empty)) == 0
+    assert len(tracker.update(empty).lives) == 0
     assert list(tracker.allocs()) == []

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from binder_observe.events import EventBatch
+from binder_observe.rows import Began, Ended
 from binder_observe.simulator.faults import FAULTS, Faults
 from binder_observe.simulator.random_requests import random_requests
 from binder_observe.simulator.request_runner import run_requests
@@ -19,7 +20,6 @@ from binder_observe.simulator.truth import Life, Truth
 from binder_observe.sources import Generation
 from binder_observe.sources.simulator import SimulatorSource
 from binder_observe.tracker import PageTracker
-from binder_observe.transitions import Began, Ended
 
 GENERATIONS: tuple[Generation, ...] = ("6.1", "6.8", "6.14")
 SHORT = {"page-leak": 1.0, "racing-installers": 0.3, "reclaim-storm": 0.2, "churn": 1.0, "app-launch": 1.5}
@@ -41,7 +41,7 @@ def known(life: Life, end_ns: int) -> Row:
 
 def track(batches: Iterable[EventBatch]) -> tuple[PageTracker, list[Row]]:
     tracker = PageTracker()
-    lives = np.concatenate([*(tracker.update(batch) for batch in batches), tracker.alive()])
+    lives = np.concatenate([*(tracker.update(batch).lives for batch in batches), tracker.alive()])
     assert (lives["began"] == Began.INSTALLED).all()
     columns = ("alloc", "page", "ended", "birth_ns", "end_ns", "active_ns", "lru_ns", "reuses")
     rows = [(a, p, Ended(e).name.lower(), *rest) for a, p, e, *rest in lives[list(columns)].tolist()]

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from binder_observe.analysis.metadata import MetadataCost, metadata_cost
 from binder_observe.lifetimes import Quantiles
 from binder_observe.observation import Observation
+from binder_observe.rows import Began, Ended
 from binder_observe.sources import Meta
 from binder_observe.tracker import AllocState
-from binder_observe.transitions import Began, Ended
 
 SCHEMA = 1
 

@@ -161,7 +161,7 @@ def test_no_life_spans_a_gap(booted: Session) -> None:
     gaps: dict[int, list[int]] = {}
     spanning = []
     for batch in RecordingSource(booted.results / "flood.arrows").batches():
-        lives = observation.tracker.update(batch)
+        lives = observation.tracker.update(batch).lives
         for row in (batch.kind == Kind.LOST).nonzero()[0]:
             gaps.setdefault(int(batch.alloc[row]), []).append(int(batch.ts_ns[row]))
         spanning += [

@@ -1,0 +1,76 @@
+"""A whole observation in memory: every life, span and install attempt, for frames, plots and the HTML report.
+
+Memory grows with the events, unlike that of `Observation`, which it is filled beside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from binder_observe.analysis.summary import Report, summarize
+from binder_observe.events import EventBatch, Kind
+from binder_observe.observation import Observation
+from binder_observe.rows import INSTALL, LIFE, SPAN
+from binder_observe.sources import Meta
+from binder_observe.tracker import AllocState
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Rows in the order in which they ended; what goes on at the end comes last, as censored rows.
+
+    `lives`, `spans` and `installs` have dtypes LIFE, SPAN and INSTALL; `gaps` has the columns of a LOST event
+    (ts_ns, alloc, lost). The spans of a page cover its alloc's observation without a hole.
+    """
+
+    meta: Meta
+    report: Report
+    allocs: tuple[AllocState, ...]
+    comms: dict[int, str]
+    lives: NDArray[np.void]
+    spans: NDArray[np.void]
+    installs: NDArray[np.void]
+    gaps: NDArray[np.void]
+    begin_ns: int
+    end_ns: int
+
+
+GAP = np.dtype([("ts_ns", "<i8"), ("alloc", "<u4"), ("lost", "<u4")])
+
+
+def collect(meta: Meta, batches: Iterable[EventBatch], notes: tuple[str, ...] = ()) -> History:
+    """Everything from the batches of one source. Raises ObserveError when the stream is damaged."""
+    observation = Observation(meta)
+    lives, spans = [np.zeros(0, dtype=LIFE)], [np.zeros(0, dtype=SPAN)]
+    installs, gaps = [np.zeros(0, dtype=INSTALL)], [np.zeros(0, dtype=GAP)]
+    first_ns: int | None = None
+    for batch in batches:
+        if first_ns is None and len(batch):
+            first_ns = int(batch.ts_ns[0])
+        lost = np.flatnonzero(batch.kind == Kind.LOST)
+        gap = np.zeros(len(lost), dtype=GAP)
+        for column, source in (("ts_ns", batch.ts_ns), ("alloc", batch.alloc), ("lost", batch.page)):
+            gap[column] = source[lost]
+        gaps.append(gap)
+        for done in observation.feed(batch):
+            lives.append(done.lives)
+            spans.append(done.spans)
+            installs.append(done.installs)
+    tracker = observation.tracker
+    begin_ns = tracker.attach_ns if tracker.attach_ns is not None else first_ns
+    return History(
+        meta=meta,
+        report=summarize(observation, notes),
+        allocs=tuple(tracker.allocs()),
+        comms=dict(tracker.comms),
+        lives=np.concatenate([*lives, tracker.alive()]),
+        spans=np.concatenate([*spans, tracker.open_spans()]),
+        installs=np.concatenate([*installs, tracker.open_installs()]),
+        gaps=np.concatenate(gaps),
+        begin_ns=tracker.end_ns if begin_ns is None else begin_ns,
+        end_ns=tracker.end_ns,
+    )
