@@ -19,6 +19,7 @@ enum kind {
 	UNMAP_USER_END = 10,
 	RELEASE_START = 11,
 	RELEASE_END = 12,
+	SNAPSHOT_HIGH = 19,
 	MMAP = 25,
 };
 

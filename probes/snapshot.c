@@ -69,9 +69,27 @@ static __always_inline int begin_again(struct walk *walk)
 	return WALK_STEP;
 }
 
+static __always_inline struct record *reserve_row(u8 kind, u32 number, u32 page, u32 lost)
+{
+	struct record *record = ring.ringbuf_reserve(sizeof(*record));
+
+	if (!record)
+		return NULL;
+	record->ts_ns = bpf_ktime_get_boot_ns();
+	record->alloc = number;
+	record->page = page;
+	record->tgid = 0;
+	record->tid = 0;
+	record->lost = lost;
+	record->cpu = 0;
+	record->kind = kind;
+	record->pad = 0;
+	return record;
+}
+
 int snapshot(void *ctx)
 {
-	u32 zero = 0, installed = 0, parked = 0, pages, lost, number, count;
+	u32 zero = 0, installed = 0, parked = 0, pages, lost, number, count, high;
 	struct walk *walk = walks.lookup(&zero);
 	struct record *record;
 	struct known *known;
@@ -106,6 +124,7 @@ int snapshot(void *ctx)
 
 	if (is_locked(alloc))
 		return WALK_BUSY;
+	high = read_u64(alloc + ALLOC_HIGH);
 	count = pages > walk->page ? pages - walk->page : 0;
 	if (count > SNAPSHOT_PAGES_MOST)
 		count = SNAPSHOT_PAGES_MOST;
@@ -123,21 +142,20 @@ int snapshot(void *ctx)
 	if (is_locked(alloc))
 		return WALK_BUSY;
 
-	record = ring.ringbuf_reserve(sizeof(*record));
+	if (!walk->page) {
+		record = reserve_row(SNAPSHOT_HIGH, number, high, lost);
+		if (!record)
+			return WALK_FULL;
+		ring.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	}
+	record = reserve_row(SNAPSHOT_PAGES, number, walk->page, lost);
 	if (!record)
 		return WALK_FULL;
-	record->ts_ns = bpf_ktime_get_boot_ns();
-	record->alloc = number;
-	record->page = walk->page;
 	record->tgid = installed;
 	record->tid = parked;
-	record->lost = lost;
-	record->kind = SNAPSHOT_PAGES;
-	record->pad = 0;
 	known = allocs.lookup(&alloc);
 	if (!known || known->number != number || known->lost != lost || !listed(node)) {
-		record->cpu = 0; /* says nothing */
-		ring.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+		ring.ringbuf_submit(record, BPF_RB_NO_WAKEUP); /* cpu is 0: it says nothing */
 		return WALK_BUSY; /* if it is not on the list any more, the next run sees that */
 	}
 	record->cpu = count;

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from binder_observe.analysis.metadata import MetadataCost, metadata_cost
+from binder_observe.audit import UNCHECKED, Audit
 from binder_observe.lifetimes import Quantiles
 from binder_observe.observation import Observation
 from binder_observe.rows import Began, Ended
@@ -41,6 +42,7 @@ class Report:
     processes: tuple[ProcessReport, ...]
     metadata: MetadataCost
     notes: tuple[str, ...]
+    audit: Audit = UNCHECKED
 
     def to_dict(self) -> dict[str, object]:
         """The JSON report, as docs/report.md and reports/report.schema.json describe it."""
@@ -62,14 +64,14 @@ class Report:
             "unexplained_by_transition": self.unexplained,
             "duplicate_installs": sum(p.state.duplicate_installs for p in self.processes),
             "failed_installs": sum(p.state.failed_installs for p in self.processes),
-            "audit": {"checked": False, "agreed": None},
+            "audit": self.audit.to_dict(),
             "notes": list(self.notes),
             "metadata_cost": self.metadata.to_dict(),
             "processes": [_process(p) for p in self.processes],
         }
 
 
-def summarize(observation: Observation, notes: tuple[str, ...] = ()) -> Report:
+def summarize(observation: Observation, notes: tuple[str, ...] = (), audit: Audit = UNCHECKED) -> Report:
     """The report as of the last event; processes sorted by pages held, then pid."""
     tracker = observation.tracker
     summary = observation.lifetimes()
@@ -103,6 +105,7 @@ def summarize(observation: Observation, notes: tuple[str, ...] = ()) -> Report:
             tracker.end_ns - begin,
         ),
         notes=(*notes, *observation.meta.notes, *_notes(processes, tracker.lost_events)),
+        audit=audit,
     )
 
 

@@ -25,6 +25,7 @@ def live(
     as_json: bool,
     quiet: bool,
     verbose: bool,
+    check: float | None,
     scenario: str | None,
     seed: int,
     realtime: bool,
@@ -32,10 +33,13 @@ def live(
     force: bool,
 ) -> None:
     """Observes and prints the report."""
+    from binder_observe.commands.checking import stats_file
     from binder_observe.commands.observe import observe
 
     if scenario is not None and (pids or latency):
         raise click.UsageError("--pid and --latency ask for this machine's kernel, --simulate for none: leave one out")
+    if scenario is not None and check is not None:
+        raise click.UsageError("--check asks for this machine's kernel, --simulate for none: leave one out")
     if scenario is None and (realtime or seed):
         raise click.UsageError("--realtime and --seed go with --simulate")
     if scenario is None and not pids and not _has_binder():
@@ -57,6 +61,7 @@ def live(
     report = observe(
         source, duration=duration, interval=interval, output=output, force=force, quiet=quiet, banner=banner,
         screen=not as_json,
+        stats=stats_file() if scenario is None else None, check=check,
     )  # fmt: skip
     write_report(report, as_json)
 

@@ -20,6 +20,7 @@ def record(
     as_json: bool,
     quiet: bool,
     verbose: bool,
+    check: float | None,
     output: str,
     force: bool,
 ) -> None:
@@ -29,6 +30,7 @@ def record(
     Example:
       sudo binder-observe record -o trace.arrows -d 60
     """
+    from binder_observe.commands.checking import stats_file
     from binder_observe.commands.live import ebpf_source, write_report
     from binder_observe.commands.observe import observe
 
@@ -36,6 +38,7 @@ def record(
     report = observe(
         source, duration=duration, interval=interval, output=output, force=force, quiet=quiet,
         banner="Tracing binder pages... Hit Ctrl-C to end.", screen=not as_json,
+        stats=stats_file(), check=check,
     )  # fmt: skip
     if as_json:
         write_report(report, as_json)

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from binder_observe.analysis.summary import ProcessReport, Report
+from binder_observe.audit import Audit
 
 WIDTH = 80
 
@@ -53,7 +54,7 @@ def title(report: Report) -> str:
 
 
 def _quality(report: Report) -> list[RenderableType]:
-    suspicious = report.lost_events or report.unexplained
+    suspicious = report.lost_events or report.unexplained or report.audit.differences
     notes = [Text(f"note: {note}", style="yellow") for note in report.notes]
     return [Text(quality(report), style="yellow" if suspicious else ""), *notes]
 
@@ -65,8 +66,18 @@ def quality(report: Report) -> str:
         f"source {report.meta.source}; kernel {report.meta.kernel} (allocator {report.meta.generation}); "
         f"events {report.events}, lost {report.lost_events}; "
         f"duplicate installs {sum(a.duplicate_installs for a in s)}, failed {sum(a.failed_installs for a in s)}; "
-        f"unexplained {sum(report.unexplained.values())}; not checked against the kernel's counts"
+        f"unexplained {sum(report.unexplained.values())}; {_audited(report.audit)}"
     )
+
+
+def _audited(audit: Audit) -> str:
+    if not audit.checked:
+        return "not checked against the kernel's counts"
+    if audit.differences:
+        return f"NOT EQUAL to the kernel's counts in {len(audit.differences)} mappings"
+    if audit.inconclusive:
+        return f"equal to the kernel's counts in {audit.compared} mappings, {audit.inconclusive} kept moving"
+    return "equal to the kernel's counts"
 
 
 def metadata_line(report: Report) -> str:

@@ -72,13 +72,11 @@ class EbpfSource:
             raise
         try:
             self._ring = Ring(*self._probes.ring)
-            self._probes.attach()
-            self._try_walk()
+            self._attach()
         except BaseException:
             self._probes.close()
             self._close_fds()
             raise
-        self._attach_ns = _now()
         self.missing = self._probes.missing
         self.meta = Meta(
             source="live",
@@ -103,6 +101,7 @@ class EbpfSource:
         self._walks = False  # page states can be read from the kernel
         self._torn = False  # pages are unknown since a gap
         self._stopping = False
+        self._attach_ns = 0
 
     def _walk_layout(self, btf: Btf) -> dict[str, int] | None:
         try:
@@ -113,8 +112,10 @@ class EbpfSource:
         self._walks = True
         return found
 
-    def _try_walk(self) -> None:
-        """The first step of the walk, whose records wait in the ring."""
+    def _attach(self) -> None:
+        """Attaches the probes and takes the first step of the walk, whose records wait in the ring."""
+        self._probes.attach()
+        self._attach_ns = _now()
         if self._walks:
             try:
                 self._probes.walk_step()
@@ -206,7 +207,7 @@ class EbpfSource:
 
     def _batch(self, records: NDArray[np.void]) -> EventBatch:
         """Records in the schema, with descriptions and gaps put in where they belong."""
-        records = snapshot.expand(records)
+        records = snapshot.expand(self._since_attach(records))
         if not len(records):
             return from_records(np.zeros(0, dtype=DTYPE))
         self._grow(int(records["alloc"].max()))
@@ -230,6 +231,15 @@ class EbpfSource:
         for number in records["alloc"][records["kind"] == Kind.RELEASE_END]:
             self._probes.forget(int(number))
         return _insert(rows, extra, names)
+
+    def _since_attach(self, records: NDArray[np.void]) -> NDArray[np.void]:
+        """Without the events from when only some of the probes were attached: they do not tell the whole story."""
+        early = records["ts_ns"] < self._attach_ns
+        if not early.any():
+            return records
+        for number in records["alloc"][early & (records["kind"] == Kind.RELEASE_END)]:
+            self._probes.forget(int(number))
+        return records[~early]
 
     def _introduce(
         self,
