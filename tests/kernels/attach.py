@@ -8,6 +8,7 @@ far. The observer is compiled once; to attach again, its tables are emptied.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -77,6 +78,26 @@ def until_there(path: Path, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.05)
 
 
+def signal_all(program: str, number: signal.Signals) -> None:
+    """To every process that runs the program; those that come meanwhile included."""
+    done: set[int] = set()
+    while True:
+        found = {pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if runs(pid, program)}
+        if found <= done:
+            return
+        for pid in found - done:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        done |= found
+
+
+def runs(pid: int, program: str) -> bool:
+    try:
+        return os.readlink(f"/proc/{pid}/exe") == program
+    except OSError:
+        return False
+
+
 def main() -> None:
     workload, results, times = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     lists = Path(__file__).parent / "lists"
@@ -85,7 +106,6 @@ def main() -> None:
     run = subprocess.Popen([workload, str(lists / "attach.requests"), str(late)])
     until_there(late / "ready", run)
     observer = Observer(results)
-    print("attached", time.monotonic(), flush=True)
     observer.until_quiet()
     observer.write_down("idle")
     (late / "go").touch()
@@ -100,23 +120,20 @@ def main() -> None:
 
     script = 'n=0; while :; do n=$((n + 1)); "$0" "$1" "$2/traffic$n"; done'
     command = ["bash", "-c", script, workload, str(lists / "traffic.requests"), str(results)]
-    traffic = subprocess.Popen(command, start_new_session=True)
+    traffic = subprocess.Popen(command)
     try:
         for n in range(times):
-            t = time.monotonic()
             observer.again()
-            t2 = time.monotonic()
             while observer.observation.tracker.events < 200 * (n % 5):  # from some events to some thousand
                 observer.look()
-            t3 = time.monotonic()
-            os.killpg(traffic.pid, signal.SIGSTOP)
+            signal_all(workload, signal.SIGSTOP)
             observer.until_quiet()
             observer.write_down(f"traffic {n}")
-            os.killpg(traffic.pid, signal.SIGCONT)
-            print(n, t2 - t, t3 - t2, time.monotonic() - t3, observer.observation.tracker.events, flush=True)
+            signal_all(workload, signal.SIGCONT)
+            print(f"traffic {n}: {time.monotonic():.1f}", flush=True)
     finally:
-        os.killpg(traffic.pid, signal.SIGCONT)
-        os.killpg(traffic.pid, signal.SIGKILL)
+        traffic.kill()
+        signal_all(workload, signal.SIGKILL)
         traffic.wait()
     observer.source.close()
 
