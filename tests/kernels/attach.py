@@ -23,7 +23,7 @@ from binder_observe.observation import Observation
 from binder_observe.sources.ebpf import EbpfSource
 
 _STATS: Final = Path("/sys/kernel/debug/binder/stats")
-_TABLES: Final = ("allocs", "descriptions", "in_mmap", "mapping", "in_release", "last_install")
+_TABLES: Final = ("allocs", "descriptions", "in_mmap", "mapping", "in_release", "last_install", "walks")
 _QUIET_LOOKS: Final = 3
 
 
@@ -59,6 +59,9 @@ class Observer:
         return len(batch)
 
     def until_quiet(self) -> None:
+        source: Any = self.source
+        while not source._probes._bpf["walks"][0].number:
+            self.look()
         quiet, said = 0, ""
         while quiet < _QUIET_LOOKS:
             text = _STATS.read_text()
