@@ -25,6 +25,7 @@ from binder_observe.sources.btf import Btf, generation
 from binder_observe.sources.pids import check_pids, comm, pidfd
 from binder_observe.sources.probes import DEFAULT_RING_BYTES, Probes, layout, tracepoints_are_preemptible
 from binder_observe.sources.ring import Ring
+from binder_observe.sources.stream import first_rows, insert, row
 
 _SHORTEST_S: Final = 0.001
 _LONGEST_S: Final = 0.1
@@ -95,6 +96,7 @@ class EbpfSource:
 
     def _init_state(self) -> None:
         self._seen_tgids = np.zeros(1 << 22, dtype=bool)  # PID_MAX_LIMIT, include/linux/threads.h
+        self._seen_tgids[0] = True  # the idle task has no name in /proc, and page states no task
         self._lost_of = np.full(1024, -1, dtype=np.int64)  # by alloc number; -1: not described yet
         self._lost_unplaced = 0  # events lost that belong to no alloc we know
         self._notes: list[str] = []
@@ -107,7 +109,7 @@ class EbpfSource:
         try:
             found = snapshot.layout(btf) | {"BINDER_PROCS": snapshot.binder_procs()}
         except UnsupportedError as error:
-            self._notes.append(f"page states cannot be read at attach: {error}")
+            self._notes.append(f"page states cannot be read: {error}")
             return None
         self._walks = True
         return found
@@ -120,7 +122,7 @@ class EbpfSource:
             try:
                 self._probes.walk_step()
             except UnsupportedError as error:
-                self._notes.append(f"page states cannot be read at attach: {error}")
+                self._notes.append(f"page states cannot be read: {error}")
                 self._walks = False
 
     def batches(self) -> Iterator[EventBatch]:
@@ -185,7 +187,7 @@ class EbpfSource:
         return not any(not released for _, released in self._probes.lost_by_alloc().values())
 
     def _mark(self, kind: Kind, ts_ns: int) -> EventBatch:
-        return from_records(_row(ts_ns, kind))
+        return from_records(row(ts_ns, kind))
 
     def _unaccounted(self) -> bool:
         accounted = int(np.maximum(self._lost_of, 0).sum())
@@ -207,10 +209,11 @@ class EbpfSource:
 
     def _batch(self, records: NDArray[np.void]) -> EventBatch:
         """Records in the schema, with descriptions and gaps put in where they belong."""
-        records = snapshot.expand(self._since_attach(records))
+        records = self._since_attach(records)
         if not len(records):
             return from_records(np.zeros(0, dtype=DTYPE))
         self._grow(int(records["alloc"].max()))
+        records = snapshot.expand(snapshot.without_stale(records, self._lost_of))
         rows = np.zeros(len(records), dtype=DTYPE)
         for column in DTYPE.names or ():
             rows[column] = records[column]
@@ -218,19 +221,19 @@ class EbpfSource:
         names: dict[int, str] = {}
         before = self._lost_of[records["alloc"]]
 
-        for number, at in _first(records["alloc"], before < 0):
+        for number, at in first_rows(records["alloc"], before < 0):
             self._introduce(number, at, records, rows, extra, names)
         lost_key = records["alloc"].astype(np.int64) << 32 | records["lost"]
-        for key, at in sorted(_first(lost_key, records["lost"] > before), key=lambda found: found[1]):
+        for key, at in sorted(first_rows(lost_key, records["lost"] > before), key=lambda found: found[1]):
             self._gap(key >> 32, key & 0xFFFF_FFFF, at, int(records["ts_ns"][at]), extra)
-        for tgid, at in _first(records["tgid"], ~self._seen_tgids[records["tgid"]]):
+        for tgid, at in first_rows(records["tgid"], ~self._seen_tgids[records["tgid"]]):
             self._seen_tgids[tgid] = True
             name = comm(tgid)
             if name is not None:
-                extra.append((at, _row(int(records["ts_ns"][at]), Kind.PROCESS, tgid=tgid), name))
+                extra.append((at, row(int(records["ts_ns"][at]), Kind.PROCESS, tgid=tgid), name))
         for number in records["alloc"][records["kind"] == Kind.RELEASE_END]:
             self._probes.forget(int(number))
-        return _insert(rows, extra, names)
+        return insert(rows, extra, names)
 
     def _since_attach(self, records: NDArray[np.void]) -> NDArray[np.void]:
         """Without the events from when only some of the probes were attached: they do not tell the whole story."""
@@ -259,12 +262,12 @@ class EbpfSource:
             rows["tgid"][at] = pid
             names[at] = context
         else:
-            extra.append((at, _row(ts_ns, Kind.ALLOC, number, pages, pid), context))
+            extra.append((at, row(ts_ns, Kind.ALLOC, number, pages, pid), context))
             if high:
-                extra.append((at, _row(ts_ns, Kind.SNAPSHOT_HIGH, number, high), None))
+                extra.append((at, row(ts_ns, Kind.SNAPSHOT_HIGH, number, high), None))
         if name:
             self._seen_tgids[pid] = True
-            extra.append((at, _row(ts_ns, Kind.PROCESS, tgid=pid), name))
+            extra.append((at, row(ts_ns, Kind.PROCESS, tgid=pid), name))
 
     def _gap(
         self, number: int, lost: int, at: int, ts_ns: int, extra: list[tuple[int, NDArray[np.void], str | None]]
@@ -273,7 +276,7 @@ class EbpfSource:
         if count > 0:
             self._lost_of[number] = lost
             self._torn = True
-            extra.append((at, _row(ts_ns, Kind.LOST, number, count), None))
+            extra.append((at, row(ts_ns, Kind.LOST, number, count), None))
 
     def _reconcile(self) -> EventBatch:
         """Gaps that no later record has told of."""
@@ -290,52 +293,27 @@ class EbpfSource:
             if self._lost_of[number] < 0:  # not even its first record found room
                 self._lost_of[number] = 0
                 pid, pages, high, name, context = self._probes.description(number) or (0, 0, 0, "", "")
-                extra.append((0, _row(now, Kind.ALLOC, number, pages, pid), context))
-                extra.append((0, _row(now, Kind.SNAPSHOT_HIGH, number, high), None))
-                extra.append((0, _row(now, Kind.PROCESS, tgid=pid), name))
+                extra.append((0, row(now, Kind.ALLOC, number, pages, pid), context))
+                extra.append((0, row(now, Kind.SNAPSHOT_HIGH, number, high), None))
+                extra.append((0, row(now, Kind.PROCESS, tgid=pid), name))
             self._gap(number, lost, 0, now, extra)
             if released:
                 released_in_ring = (records["alloc"] == number) & (records["kind"] == Kind.RELEASE_END)
                 if not released_in_ring.any():
-                    extra.append((0, _row(now, Kind.RELEASE_END, number), None))
+                    extra.append((0, row(now, Kind.RELEASE_END, number), None))
                 self._probes.forget(number)
         unplaced = self._unplaced()
         if unplaced > self._lost_unplaced:
-            extra.append((0, _row(now, Kind.LOST, NO_ALLOC, unplaced - self._lost_unplaced), None))
+            extra.append((0, row(now, Kind.LOST, NO_ALLOC, unplaced - self._lost_unplaced), None))
             self._lost_unplaced = unplaced
             self._torn = True
-        return concat([first, _insert(np.zeros(0, dtype=DTYPE), extra, {})])
+        return concat([first, insert(np.zeros(0, dtype=DTYPE), extra, {})])
 
     def _grow(self, number: int) -> None:
         if number >= len(self._lost_of):
             more = np.full(max(number + 1, 2 * len(self._lost_of)), -1, dtype=np.int64)
             more[: len(self._lost_of)] = self._lost_of
             self._lost_of = more
-
-
-def _first(values: NDArray[np.integer], where: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Each distinct value among the rows of `where`, with its first row."""
-    rows = np.flatnonzero(where)
-    distinct, at = np.unique(values[rows], return_index=True)
-    return [(int(value), int(rows[i])) for value, i in zip(distinct, at, strict=True)]
-
-
-def _row(ts_ns: int, kind: Kind, alloc: int = NO_ALLOC, page: int = 0, tgid: int = 0) -> NDArray[np.void]:
-    return np.array([(ts_ns, kind, alloc, page, 0, tgid, 0)], dtype=DTYPE)
-
-
-def _insert(
-    rows: NDArray[np.void], extra: list[tuple[int, NDArray[np.void], str | None]], names: dict[int, str]
-) -> EventBatch:
-    """`rows` with each extra one put before the row that it names, in the order of `extra` there."""
-    if not extra:
-        return from_records(rows, names)
-    extra.sort(key=lambda item: item[0])
-    at = np.array([item[0] for item in extra])
-    merged = np.insert(rows, at, np.concatenate([item[1] for item in extra]))
-    moved = {row + int(np.searchsorted(at, row, side="right")): name for row, name in names.items()}
-    moved.update({int(row) + i: extra[i][2] or "" for i, row in enumerate(at) if extra[i][2] is not None})
-    return from_records(merged, moved)
 
 
 def _now() -> int:

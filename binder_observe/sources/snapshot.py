@@ -111,6 +111,21 @@ def run_once(program: int) -> int:
     return int(opts.retval)
 
 
+def without_stale(records: NDArray[np.void], lost_of: NDArray[np.int64]) -> NDArray[np.void]:
+    """Without the states that were read before a gap that stands in front of them: what is behind it, they do not know.
+
+    `lost_of` is how many events each alloc had lost before these records.
+    """
+    packed = records["kind"] == PAGES
+    if not packed.any():
+        return records
+    lost = lost_of.copy()
+    np.maximum.at(lost, records["alloc"], records["lost"])
+    fresh = records["lost"] == lost[records["alloc"]]
+    kept: NDArray[np.void] = records[~packed | fresh]
+    return kept
+
+
 def expand(records: NDArray[np.void]) -> NDArray[np.void]:
     """Puts one SNAPSHOT_* record a page in the place of each that stands for up to 32, in the order of pages."""
     packed = records["kind"] == PAGES
