@@ -16,6 +16,7 @@ GENERATIONS: Final = {"6.1": "6.1", "6.12": "6.8", "7": "6.14"}  # kernel -> gen
 TIMEOUT: Final = 1200.0
 RANDOM_LISTS: Final = 100  # other ones on each kernel
 REQUESTS: Final = 60  # in each
+ATTACHES: Final = 24  # into traffic
 CHECKPOINTS: Final = ("before_reclaim", "after_reclaim", "after_exit", "after_close", "after_reopen", "end")
 
 # What lets an observer come and go beside a list: the list stops where it is told to.
@@ -58,6 +59,10 @@ leftovers() {{  # NAME: what is left of the observer in the kernel
 binder-observe doctor --json >$R/doctor.json; echo $? >$R/doctor.status
 binder-observe -p 999999 >$R/nobody.out 2>$R/nobody.err; echo $? >$R/nobody.status
 binder-observe -p 1 >$R/init.out 2>$R/init.err; echo $? >$R/init.status
+
+# a system that is running already, quiet or busy
+mkdir $R/attach
+python -m tests.kernels.attach $W $R/attach {attaches}; echo $? >$R/attach.status
 
 binder-observe --duration 1 -q -j >$R/brief.json 2>$R/brief.err; echo $? >$R/brief.status
 
@@ -149,7 +154,9 @@ def run(kernel: str, results: Path) -> Session:
     shared.mkdir()
     lists = results / "lists"
     lists.mkdir()
-    text = _SCRIPT.format(results=shlex.quote(str(shared)), program=shlex.quote(str(workload.build())))
+    text = _SCRIPT.format(
+        results=shlex.quote(str(shared)), program=shlex.quote(str(workload.build())), attaches=ATTACHES
+    )
     prepare = f"mkdir {shared}/lists\n"
     for seed in range(RANDOM_LISTS):
         text_of_list = random_requests(1000 * list(GENERATIONS).index(kernel) + seed, REQUESTS)

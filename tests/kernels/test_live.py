@@ -78,6 +78,22 @@ def test_reports_say_what_they_come_from(booted: Session) -> None:
     assert report["unexplained_by_transition"] == {}
 
 
+def test_the_observer_says_that_the_kernel_agrees(booted: Session) -> None:
+    audit = booted.json("whole")["audit"]
+    assert audit["compared"] >= 5
+    assert audit == {
+        "checked": True, "agreed": True, "compared": audit["compared"], "inconclusive": 0, "differences": [],
+    }  # fmt: skip
+
+
+def test_pages_are_known_again_after_a_gap(booted: Session) -> None:
+    report = booted.json("flood")
+    assert report["lost_events"] > 0
+    assert report["audit"]["agreed"] is True
+    assert report["audit"]["compared"] > 0
+    assert not any(process["pages"]["unknown"] for process in report["processes"] if not process["released"])
+
+
 @pytest.mark.parametrize("moment", session.CHECKPOINTS)
 def test_counts_equal_the_kernels(booted: Session, moment: str) -> None:
     kernel = oracle.parse(booted.text(f"mixed/{moment}.stats"))
