@@ -162,6 +162,13 @@ def test_owner_opened_before_attach_is_followed(booted: Session) -> None:
     assert not found["observed_from_birth"]
 
 
+def test_what_cannot_be_read_is_said(booted: Session) -> None:
+    notes = booted.json("owner")["notes"]
+    assert "page states cannot be read: /proc/kallsyms hides addresses (kernel.kptr_restrict)" in notes
+    assert any(note.startswith("pages from before attach unknown: ") for note in notes)
+    assert not any("cannot be read" in note for note in booted.json("whole")["notes"])
+
+
 def test_lost_and_received_events_add_up(booted: Session) -> None:
     report = booted.json("flood")
     assert report["lost_events"] > 0
