@@ -116,10 +116,9 @@ def _verdict(
         return False
     ours = Counts(sum(s.active for s in tracked), sum(s.lru for s in tracked), sum(s.free for s in tracked))
     theirs = Counts(sum(c.active for c in counted), sum(c.lru for c in counted), sum(c.free for c in counted))
-    if any(s.unknown for s in tracked) or (len(tracked) < len(counted) and not complete):
+    if any(s.unknown or s.alloc in moving for s in tracked) or (len(tracked) < len(counted) and not complete):
         return False
     if ours == theirs:
         return True
-    if any(s.alloc in moving or s.installs_in_flight for s in tracked):
-        return False
-    return Difference(*key, ours, theirs)
+    # set in the kernel before its event is sent, so that the kernel may count it already
+    return False if any(s.installs_in_flight for s in tracked) else Difference(*key, ours, theirs)

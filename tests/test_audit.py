@@ -53,8 +53,9 @@ def test_a_difference_is_listed_with_both_counts() -> None:
     assert isinstance(compare(tracked, text, moving={2})[KEY], Difference)
 
 
-def test_equal_counts_agree_even_while_pages_move() -> None:
-    assert compare(states(mapped()), stats((OWNER, "binder", "0:0:4")), moving={1}) == {KEY: True}
+def test_equal_counts_of_pages_that_move_are_no_agreement() -> None:
+    assert compare(states(mapped()), stats((OWNER, "binder", "0:0:4")), moving={1}) == {KEY: False}
+    assert compare(states(mapped()), stats((OWNER, "binder", "0:0:4")), moving={2}) == {KEY: True}
 
 
 def test_an_install_under_way_makes_no_difference() -> None:

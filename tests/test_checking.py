@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from binder_observe.audit import Counts, Difference
-from binder_observe.commands.checking import Checker
+from binder_observe.commands.checking import Checker, KernelCounts
 from binder_observe.errors import ObserveError
 from binder_observe.events import EventBatch
 from binder_observe.observation import Observation
@@ -34,7 +34,7 @@ def checker(path: Path, *batches: list[Row]) -> Checker:
         observation.feed(taken)
         return taken
 
-    return Checker(path, observation, take)
+    return Checker(KernelCounts(path, lambda: None), observation, take)
 
 
 @pytest.fixture
@@ -82,6 +82,20 @@ def test_what_is_gone_meanwhile_is_no_matter(path: Path) -> None:
     found = checker(path, [], [], release(9))
     found.check()
     assert (found.audit.agreed, found.audit.compared) == (True, 0)
+
+
+def test_the_second_look_is_hurried(path: Path) -> None:
+    path.write_text(stats((OWNER, "binder", "0:0:4")))
+    observation = Observation(META)
+    observation.feed(batch(attach(), mapped()))
+    order: list[str] = []
+
+    def take() -> EventBatch:
+        order.append("take")
+        return batch()
+
+    Checker(KernelCounts(path, lambda: order.append("hurry")), observation, take).check()
+    assert order == ["take", "hurry", "take"]
 
 
 def test_no_stats(path: Path) -> None:

@@ -238,6 +238,17 @@ def test_pages_from_before_attach_are_told_before_anything_else(walking: tuple[E
     assert (state.active, state.lru, state.free, state.unknown, state.unexplained) == (0, 2, 1, 0, 0)
 
 
+def test_a_batch_can_be_hurried(walking: tuple[EbpfSource, Kernel]) -> None:
+    source, _ = walking
+    coming = source.batches()
+    for _ in range(3):
+        next(coming)
+    source.hurry()
+    next(coming)
+    with pytest.raises(BlockingIOError):  # it was heard, and the batch after it waits again
+        os.eventfd_read(source._wake)
+
+
 def test_states_are_read_again_after_a_gap_and_before_the_end(walking: tuple[EbpfSource, Kernel]) -> None:
     source, kernel = walking
     kernel.walk = [states(5, 3, 0, 0b001, 0, 3), Step.DONE]

@@ -3,29 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from binder_observe.audit import Audit, Difference, Key, Verdict, compare
+from binder_observe.audit import UNCHECKED, Audit, Difference, Key, Verdict, compare
 from binder_observe.errors import ObserveError
 from binder_observe.events import NO_ALLOC, EventBatch
 from binder_observe.observation import Observation
 
-_LOOKS: Final = 20  # at one process, until it is called inconclusive
+if TYPE_CHECKING:
+    from binder_observe.sources.ebpf import EbpfSource
+
+_LOOKS: Final = 10  # at one process, until it is called inconclusive
+
+
+@dataclass(frozen=True, slots=True)
+class KernelCounts:
+    """Where the kernel prints its own counts, and how to look at them.
+
+    `hurry` makes the source's next batch come at once, so that little happens between the two looks at what is tracked;
+    `every` is in seconds, None: only in the end.
+    """
+
+    stats: Path
+    hurry: Callable[[], None]
+    every: float | None = None
 
 
 class Checker:
-    """Holds an observation against the kernel's counts in the file `stats`, as often as `check()` is called.
+    """Holds an observation against the kernel's counts, as often as `check()` is called.
 
     `take` lets the observation take in what happened meanwhile, and returns it; None: there is no more.
     """
 
-    def __init__(self, stats: Path, observation: Observation, take: Callable[[], EventBatch | None]) -> None:
-        self._stats = stats
+    def __init__(self, counts: KernelCounts, observation: Observation, take: Callable[[], EventBatch | None]) -> None:
+        self._counts = counts
         self._observation = observation
         self._take = take
         self._differences: dict[Key, Difference] = {}
-        self.audit = Audit()
+        self.audit = UNCHECKED
 
     def check(self) -> None:
         """Updates `audit`: what was compared the last time, with every difference that was ever seen.
@@ -57,10 +74,11 @@ class Checker:
         before = self._take()
         states = list(self._observation.tracker.allocs())
         try:
-            stats = self._stats.read_text(errors="replace")
+            stats = self._counts.stats.read_text(errors="replace")
         except OSError as error:
-            raise ObserveError(f"cannot read {self._stats}: {error.strerror}") from error
+            raise ObserveError(f"cannot read {self._counts.stats}: {error.strerror}") from error
         # What was tracked before is what the kernel printed, unless an event came between.
+        self._counts.hurry()
         after = self._take()
         if before is None or after is None:
             return None
@@ -72,9 +90,9 @@ class Checker:
         return compare(states, stats, moving=moving, pids=pids, complete=not meta.notes)
 
 
-def stats_file() -> Path | None:
-    """Where the kernel prints its counts; None where it does not, or not for us."""
+def kernel_counts(source: EbpfSource, every: float | None) -> KernelCounts | None:
+    """None where the kernel does not print its counts, or not for us."""
     from binder_observe import doctor
 
     check = doctor.check_stats(doctor.Machine())
-    return Path(check.detail) if check.status == "ok" else None
+    return KernelCounts(Path(check.detail), source.hurry, every) if check.status == "ok" else None

@@ -13,6 +13,7 @@ from binder_observe.errors import ObserveError, UnsupportedError
 if TYPE_CHECKING:
     from binder_observe.analysis.summary import Report
     from binder_observe.sources import Source
+    from binder_observe.sources.ebpf import EbpfSource
 
 
 def live(
@@ -33,7 +34,7 @@ def live(
     force: bool,
 ) -> None:
     """Observes and prints the report."""
-    from binder_observe.commands.checking import stats_file
+    from binder_observe.commands.checking import kernel_counts
     from binder_observe.commands.observe import observe
 
     if scenario is not None and (pids or latency):
@@ -49,6 +50,7 @@ def live(
             err=True,
         )
         scenario = "steady"
+    counts = None
     if scenario is not None:
         from binder_observe.sources.simulator import SimulatorSource
 
@@ -56,17 +58,17 @@ def live(
         banner = f"Simulating binder pages (scenario {scenario})... Hit Ctrl-C to end."
         duration = None  # the simulated clock keeps it
     else:
-        source = ebpf_source(pids, latency, buffer_size, quiet, verbose)
+        source = machine = ebpf_source(pids, latency, buffer_size, quiet, verbose)
         banner = "Tracing binder pages... Hit Ctrl-C to end."
+        counts = kernel_counts(machine, check)
     report = observe(
         source, duration=duration, interval=interval, output=output, force=force, quiet=quiet, banner=banner,
-        screen=not as_json,
-        stats=stats_file() if scenario is None else None, check=check,
+        screen=not as_json, counts=counts,
     )  # fmt: skip
     write_report(report, as_json)
 
 
-def ebpf_source(pids: tuple[int, ...], latency: bool, buffer_size: int, quiet: bool, verbose: bool) -> Source:
+def ebpf_source(pids: tuple[int, ...], latency: bool, buffer_size: int, quiet: bool, verbose: bool) -> EbpfSource:
     """The attached live source; raises UnsupportedError with the first thing that this machine lacks."""
     from binder_observe import doctor
     from binder_observe.sources.probes import check_ring_bytes

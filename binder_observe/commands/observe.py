@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -15,7 +14,7 @@ import click
 
 from binder_observe.analysis.summary import Report, summarize
 from binder_observe.audit import UNCHECKED
-from binder_observe.commands.checking import Checker
+from binder_observe.commands.checking import Checker, KernelCounts
 from binder_observe.events import EventBatch
 from binder_observe.observation import Observation
 from binder_observe.recording import RecordingWriter
@@ -33,17 +32,16 @@ def observe(
     quiet: bool = False,
     banner: str | None = None,
     screen: bool = True,
-    stats: Path | None = None,
-    check: float | None = None,
+    counts: KernelCounts | None = None,
 ) -> Report:
     """Feeds every batch of the source to the tracker, and to a recording when `output` is given; closes the source.
 
     Ends at the source's end, after `duration` seconds, or by SIGINT or SIGTERM. On a terminal a table refreshes on
     stderr every `interval` seconds (with `screen`), otherwise it gets a line; `quiet` keeps stderr empty.
-    Where `stats`, the file of the kernel's own counts, is given, the tracked ones are compared with them in the end,
-    and every `check` seconds.
+    With `counts`, what is tracked is compared with the kernel's own counts in the end, or more often.
 
-    Raises ObserveError when the recording cannot be written, or `stats` be read; what was flushed before is on disk.
+    Raises ObserveError when the recording cannot be written, or the kernel's counts cannot be read; what was flushed
+    before is on disk.
     """
     observation = Observation(source.meta)
     with ExitStack() as stack:
@@ -67,7 +65,7 @@ def observe(
                 observation.feed(batch)
             return batch
 
-        checker = Checker(stats, observation, take) if stats else None
+        checker = Checker(counts, observation, take) if counts else None
         stopping = stack.enter_context(_stopped_by_signals(source, at_once=checker is None))
         stopped = False
         begin = shown = checked = time.monotonic()
@@ -78,7 +76,7 @@ def observe(
                     checker.check()
                 source.stop()
                 stopped = True
-            elif checker and not stopped and check is not None and now - checked >= check:
+            elif checker and counts and not stopped and counts.every is not None and now - checked >= counts.every:
                 checker.check()
                 checked = time.monotonic()
             if view and now - shown >= interval:

@@ -30,7 +30,7 @@ def record(
     Example:
       sudo binder-observe record -o trace.arrows -d 60
     """
-    from binder_observe.commands.checking import stats_file
+    from binder_observe.commands.checking import kernel_counts
     from binder_observe.commands.live import ebpf_source, write_report
     from binder_observe.commands.observe import observe
 
@@ -38,7 +38,7 @@ def record(
     report = observe(
         source, duration=duration, interval=interval, output=output, force=force, quiet=quiet,
         banner="Tracing binder pages... Hit Ctrl-C to end.", screen=not as_json,
-        stats=stats_file(), check=check,
+        counts=kernel_counts(source, check),
     )  # fmt: skip
     if as_json:
         write_report(report, as_json)

@@ -144,7 +144,8 @@ class EbpfSource:
             if goodbye is not None and (time.monotonic() > goodbye or self._all_released()):
                 break
             wait = max(wait / 4, _SHORTEST_S) if full > _BUSY else min(wait * 1.5, _LONGEST_S)
-            select.select([self._wake], [], [], wait)
+            if select.select([self._wake], [], [], wait)[0]:
+                os.eventfd_read(self._wake)
         if self._unaccounted():
             yield self._reconcile()
         if self._torn:
@@ -171,6 +172,10 @@ class EbpfSource:
 
     def stop(self) -> None:
         self._stopping = True
+        os.eventfd_write(self._wake, 1)
+
+    def hurry(self) -> None:
+        """Makes the next batch come at once."""
         os.eventfd_write(self._wake, 1)
 
     def close(self) -> None:
