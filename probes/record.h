@@ -26,7 +26,7 @@ enum kind {
 /*
  * A record of this kind is the states of up to 32 pages, and the collector makes SNAPSHOT_* events of it: `page` is the first
  * page, `cpu` how many there are (0: it says nothing), bit N of `tgid` is set if page + N is installed, and of `tid` if
- * that is on the LRU.
+ * that is on the LRU. A SNAPSHOT_HIGH of `cpu` 0 says nothing, either.
  */
 #define SNAPSHOT_PAGES 63
 #define SNAPSHOT_PAGES_MOST 32

@@ -64,11 +64,14 @@ static __always_inline int go_on(struct walk *walk, u64 node)
 /* The list has changed here: from its head again, past what this walk has seen. */
 static __always_inline int begin_again(struct walk *walk)
 {
+	if (walk->busy++ > WALK_PATIENCE)
+		return go_on(walk, 0);
 	walk->node = 0;
 	walk->page = 0;
 	return WALK_STEP;
 }
 
+/* A record that says nothing yet: its `cpu` is 0. */
 static __always_inline struct record *reserve_row(u8 kind, u32 number, u32 page, u32 lost)
 {
 	struct record *record = ring.ringbuf_reserve(sizeof(*record));
@@ -91,7 +94,7 @@ int snapshot(void *ctx)
 {
 	u32 zero = 0, installed = 0, parked = 0, pages, lost, number, count, high;
 	struct walk *walk = walks.lookup(&zero);
-	struct record *record;
+	struct record *states, *highest;
 	struct known *known;
 	u64 alloc, array, lru, next, node;
 
@@ -142,24 +145,26 @@ int snapshot(void *ctx)
 	if (is_locked(alloc))
 		return WALK_BUSY;
 
-	if (!walk->page) {
-		record = reserve_row(SNAPSHOT_HIGH, number, high, lost);
-		if (!record)
-			return WALK_FULL;
-		ring.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
-	}
-	record = reserve_row(SNAPSHOT_PAGES, number, walk->page, lost);
-	if (!record)
+	states = reserve_row(SNAPSHOT_PAGES, number, walk->page, lost);
+	if (!states)
 		return WALK_FULL;
-	record->tgid = installed;
-	record->tid = parked;
+	highest = reserve_row(SNAPSHOT_HIGH, number, high, lost);
+	if (!highest) {
+		ring.ringbuf_submit(states, BPF_RB_NO_WAKEUP);
+		return WALK_FULL;
+	}
+	states->tgid = installed;
+	states->tid = parked;
 	known = allocs.lookup(&alloc);
 	if (!known || known->number != number || known->lost != lost || !listed(node)) {
-		ring.ringbuf_submit(record, BPF_RB_NO_WAKEUP); /* cpu is 0: it says nothing */
+		ring.ringbuf_submit(states, BPF_RB_NO_WAKEUP);
+		ring.ringbuf_submit(highest, BPF_RB_NO_WAKEUP);
 		return WALK_BUSY; /* if it is not on the list any more, the next run sees that */
 	}
-	record->cpu = count;
-	ring.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	states->cpu = count;
+	highest->cpu = walk->page ? 0 : 1; /* once is enough */
+	ring.ringbuf_submit(states, BPF_RB_NO_WAKEUP);
+	ring.ringbuf_submit(highest, BPF_RB_NO_WAKEUP);
 	walk->busy = 0;
 	walk->page += count;
 	if (walk->page < pages)

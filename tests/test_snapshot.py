@@ -104,13 +104,15 @@ def test_a_record_of_many_pages_becomes_one_a_page() -> None:
     event = (5, 1, 33, 7, 8, 0, 1, Kind.ALLOC_PAGE_START, 0)
     packed = (6, 2, 32, 0b1101, 0b1100, 3, 4, PAGES, 0)
     nothing = (7, 2, 0, 0b1, 0, 3, 0, PAGES, 0)  # what it saw changed meanwhile
-    found = expand(records(event, packed, nothing, event))
+    high, nothing_high = (6, 2, 34, 0, 0, 3, 1, Kind.SNAPSHOT_HIGH, 0), (7, 2, 34, 0, 0, 3, 0, Kind.SNAPSHOT_HIGH, 0)
+    found = expand(records(event, packed, high, nothing, nothing_high, event))
     assert [tuple(row) for row in found.tolist()] == [
         event,
         (6, 2, 32, 0, 0, 3, 0, Kind.SNAPSHOT_ACTIVE, 0),
         (6, 2, 33, 0, 0, 3, 0, Kind.SNAPSHOT_FREE, 0),
         (6, 2, 34, 0, 0, 3, 0, Kind.SNAPSHOT_LRU, 0),
         (6, 2, 35, 0, 0, 3, 0, Kind.SNAPSHOT_LRU, 0),
+        (6, 2, 34, 0, 0, 3, 0, Kind.SNAPSHOT_HIGH, 0),
         event,
     ]
 
@@ -119,6 +121,10 @@ def test_the_last_page_of_a_record_is_its_highest_bit() -> None:
     found = expand(records((6, 1, 64, 1 << 31, 1 << 31, 0, 32, PAGES, 0)))
     assert found["page"].tolist() == list(range(64, 96))
     assert found["kind"].tolist() == [Kind.SNAPSHOT_FREE] * 31 + [Kind.SNAPSHOT_LRU]
+
+
+def test_a_high_watermark_that_says_nothing_is_left_out_alone_too() -> None:
+    assert len(expand(records((7, 2, 34, 0, 0, 3, 0, Kind.SNAPSHOT_HIGH, 0)))) == 0
 
 
 def test_events_alone_are_left_as_they_are() -> None:

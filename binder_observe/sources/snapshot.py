@@ -127,11 +127,15 @@ def without_stale(records: NDArray[np.void], lost_of: NDArray[np.int64]) -> NDAr
 
 
 def expand(records: NDArray[np.void]) -> NDArray[np.void]:
-    """Puts one SNAPSHOT_* record a page in the place of each that stands for up to 32, in the order of pages."""
+    """Puts one SNAPSHOT_* record a page in the place of each that stands for up to 32, in the order of pages.
+
+    Those that say nothing are left out.
+    """
     packed = records["kind"] == PAGES
-    if not packed.any():
+    snapshot = packed | (records["kind"] == Kind.SNAPSHOT_HIGH)
+    if not snapshot.any():
         return records
-    counts = np.where(packed, records["cpu"], 1)
+    counts = np.where(snapshot, records["cpu"], 1)
     rows = np.repeat(records, counts)
     inside = np.repeat(packed, counts)
     offset = (np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts))[inside].astype(np.uint32)
@@ -143,6 +147,6 @@ def expand(records: NDArray[np.void]) -> NDArray[np.void]:
         + (installed & parked) * (Kind.SNAPSHOT_LRU - Kind.SNAPSHOT_ACTIVE)
     )
     rows["page"][inside] += offset
-    for column in ("cpu", "tgid", "tid"):
-        rows[column][inside] = 0
+    rows["tgid"][inside] = rows["tid"][inside] = 0
+    rows["cpu"][np.repeat(snapshot, counts)] = 0
     return rows
