@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from binder_observe.audit import Counts, Difference
+from binder_observe.audit import UNCHECKED, Counts, Difference
 from binder_observe.commands.checking import Checker, KernelCounts
+from binder_observe.commands.observe import observe
 from binder_observe.errors import ObserveError
-from binder_observe.events import EventBatch
+from binder_observe.events import EventBatch, Kind
 from binder_observe.observation import Observation
-from tests.build import META, OWNER, Row, attach, batch, install, mapped, park, release
+from binder_observe.reports.terminal import quality
+from tests.build import META, OWNER, Row, attach, batch, install, mapped, park, release, row
 from tests.test_audit import stats
 
 
@@ -96,6 +98,60 @@ def test_the_second_look_is_hurried(path: Path) -> None:
 
     Checker(KernelCounts(path, lambda: order.append("hurry")), observation, take).check()
     assert order == ["take", "hurry", "take"]
+
+
+class Source:
+    """One mapping, of which nothing more is heard; ends by itself after `rounds`."""
+
+    meta = META
+
+    def __init__(self, rounds: int) -> None:
+        self.rounds = rounds
+        self.order: list[str] = []
+
+    def batches(self) -> Iterator[EventBatch]:
+        yield batch(attach(), mapped())
+        while "stop" not in self.order and self.rounds:
+            self.rounds -= 1
+            yield batch()
+        yield batch(row(9, Kind.DETACH, alloc=0))
+
+    def hurry(self) -> None:
+        self.order.append("look")
+
+    def stop(self) -> None:
+        self.order.append("stop")
+
+    def close(self) -> None:
+        self.order.append("close")
+
+
+def test_the_last_look_comes_before_the_end(path: Path) -> None:
+    path.write_text(stats((OWNER, "binder", "0:0:4")))
+    source = Source(rounds=-1)
+    report = observe(source, duration=1e-9, quiet=True, counts=KernelCounts(path, source.hurry))
+    assert source.order == ["look", "stop", "close"]
+    assert report.audit.agreed is True
+    assert report.complete
+    assert "; equal to the kernel's counts" in quality(report)
+
+
+def test_looks_on_the_way(path: Path) -> None:
+    path.write_text(stats((OWNER, "binder", "4:0:0")))
+    source = Source(rounds=40)
+    report = observe(source, quiet=True, counts=KernelCounts(path, source.hurry, every=1e-9))
+    assert source.order.count("look") > 2
+    assert "stop" not in source.order
+    assert report.audit.agreed is False
+    assert "; NOT EQUAL to the kernel's counts in 1 mappings" in quality(report)
+
+
+def test_what_ends_by_itself_is_not_checked(path: Path) -> None:
+    source = Source(rounds=3)
+    report = observe(source, quiet=True, counts=KernelCounts(path, source.hurry))
+    assert source.order == ["close"]
+    assert report.audit == UNCHECKED
+    assert "; not checked against the kernel's counts" in quality(report)
 
 
 def test_no_stats(path: Path) -> None:
