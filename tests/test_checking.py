@@ -133,7 +133,7 @@ def test_the_last_look_comes_before_the_end(path: Path) -> None:
     assert source.order == ["look", "stop", "close"]
     assert report.audit.agreed is True
     assert report.complete
-    assert "; equal to the kernel's counts" in quality(report)
+    assert "; equal to the kernel's counts in 1 mappings" in quality(report)
 
 
 def test_looks_on_the_way(path: Path) -> None:

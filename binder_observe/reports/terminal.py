@@ -75,9 +75,8 @@ def _audited(audit: Audit) -> str:
         return "not checked against the kernel's counts"
     if audit.differences:
         return f"NOT EQUAL to the kernel's counts in {len(audit.differences)} mappings"
-    if audit.inconclusive:
-        return f"equal to the kernel's counts in {audit.compared} mappings, {audit.inconclusive} kept moving"
-    return "equal to the kernel's counts"
+    moving = f", {audit.inconclusive} not conclusive" if audit.inconclusive else ""
+    return f"equal to the kernel's counts in {audit.compared} mappings{moving}"
 
 
 def metadata_line(report: Report) -> str:
