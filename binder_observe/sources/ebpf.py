@@ -1,6 +1,6 @@
 """The live source: the kernel's own events through BPF.
 
-The kernel side numbers the allocs, so that no kernel address ever reaches this process. Each record carries how many
+The kernel side numbers the allocs, so that no address of one ever reaches this process. Each record carries how many
 events its alloc has lost so far, which puts every gap at its place in the stream; what is lost after an alloc's last
 record is found by reading the table.
 """
