@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from binder_observe.commands.observe import observe
 from binder_observe.errors import ObserveError
 from binder_observe.events import EventBatch, Kind
 from binder_observe.observation import Observation
-from binder_observe.reports.terminal import quality
+from binder_observe.reports.terminal import quality, write
 from tests.build import META, OWNER, Row, attach, batch, install, mapped, park, release, row
 from tests.test_audit import stats
 
@@ -144,6 +145,10 @@ def test_looks_on_the_way(path: Path) -> None:
     assert "stop" not in source.order
     assert report.audit.agreed is False
     assert "; NOT EQUAL to the kernel's counts in 1 mappings" in quality(report)
+    text = io.StringIO()
+    write(report, text)
+    shown = " ".join(text.getvalue().split())
+    assert f"note: {OWNER} binder: tracked are 0:0:4 active:lru:free pages, the kernel counts 4:0:0" in shown
 
 
 def test_what_ends_by_itself_is_not_checked(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from typing import IO
 
 from rich.console import Console, Group, RenderableType
@@ -9,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from binder_observe.analysis.summary import ProcessReport, Report
-from binder_observe.audit import Audit
+from binder_observe.audit import Audit, Difference
 
 WIDTH = 80
 
@@ -55,7 +56,9 @@ def title(report: Report) -> str:
 
 def _quality(report: Report) -> list[RenderableType]:
     suspicious = report.lost_events or report.unexplained or report.audit.differences
-    notes = [Text(f"note: {note}", style="yellow") for note in report.notes]
+    notes = [
+        Text(f"note: {note}", style="yellow") for note in (*map(_difference, report.audit.differences), *report.notes)
+    ]
     return [Text(quality(report), style="yellow" if suspicious else ""), *notes]
 
 
@@ -68,6 +71,12 @@ def quality(report: Report) -> str:
         f"duplicate installs {sum(a.duplicate_installs for a in s)}, failed {sum(a.failed_installs for a in s)}; "
         f"unexplained {sum(report.unexplained.values())}; {_audited(report.audit)}"
     )
+
+
+def _difference(found: Difference) -> str:
+    tracked, kernel = ("{}:{}:{}".format(*astuple(counts)) for counts in (found.tracked, found.kernel))
+    who = f"{found.pid} {_plain(found.context)}"
+    return f"{who}: tracked are {tracked} active:lru:free pages, the kernel counts {kernel}"
 
 
 def _audited(audit: Audit) -> str:
