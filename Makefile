@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WHEEL_VENV := build/wheel-venv
 
-.PHONY: setup demo test test-quick test-wheel test-kernels kernels check clean
+.PHONY: setup demo test test-quick test-slow test-wheel test-kernels kernels check clean
 
 setup: $(VENV)/.done
 
@@ -25,10 +25,18 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: check test-quick test-wheel test-kernels
+test: check test-quick test-slow test-wheel test-kernels
 
 test-quick: setup
-	$(BIN)/python -m pytest -n auto -m 'not kernel'
+	$(BIN)/python -m pytest -n auto -m 'not kernel and not slow and not browser'
+
+# What takes long on the processor, or needs a browser or tmux (skipped with the reason where there is none, but under
+# CI=true that is a failure).
+test-slow: setup
+	sh tests/browser/install.sh
+	sh tests/top/install.sh
+	$(BIN)/python -m pytest -n auto -m 'slow'
+	$(BIN)/python -m pytest -m 'browser'
 
 # The quick tests once more, against the wheel as a user installs it: away from the checkout, which would be imported.
 test-wheel: setup
@@ -40,7 +48,7 @@ test-wheel: setup
 	  pathlib.Path('$(WHEEL_VENV)/lib').glob('python*/site-packages').__next__().joinpath('dependencies.pth') \
 	  .write_text(site.getsitepackages()[0] + '\n')"
 	mkdir -p build/away && cp -r tests pyproject.toml build/away/
-	cd build/away && ../../$(WHEEL_VENV)/bin/python -m pytest -n auto -m 'not kernel and not checkout'
+	cd build/away && ../../$(WHEEL_VENV)/bin/python -m pytest -n auto -m 'not kernel and not slow and not browser and not checkout'
 
 # Fetches the kernels once; skipped with the reason where that cannot be, but under CI=true that is a failure.
 kernels: setup

@@ -1,6 +1,7 @@
 """The command line: `main` is the only place that turns errors into sentences and exit statuses.
 
-Exit status: 0 done; 1 failed while running; 2 wrong usage; 3 this machine cannot do it.
+Exit status: 0 done; 1 failed while running; 2 wrong usage; 3 this machine cannot do it; 4 `compare` found a
+threshold crossed.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from binder_observe.errors import ObserveError
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "record": ("record", "Record events to a file."),
     "report": ("report", "Report from a recording."),
+    "top": ("top", "Watch processes on a screen that refreshes."),
+    "compare": ("compare", "Compare two recordings."),
+    "export": ("export", "A frame of a recording as CSV or Parquet."),
     "simulate": ("simulate", "Run a scenario on the model of the allocator."),
     "doctor": ("doctor", "Check what live observation needs, and say what mends it."),
 }
@@ -31,6 +35,9 @@ Examples:
   sudo binder-observe -p 1234 -j           the report as JSON on stdout
   sudo binder-observe -o trace.arrows      keep the events, too
   binder-observe report trace.arrows       the report of a recording
+  binder-observe report trace.arrows --html report.html
+                                           the same with pictures, for a browser
+  binder-observe compare a.arrows b.arrows what differs in b, with confidence
   binder-observe --simulate                no binder here? the simulator has one
   binder-observe doctor                    what is missing on this machine
 """

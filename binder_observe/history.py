@@ -5,7 +5,7 @@ Memory grows with the events, unlike that of `Observation`, which it is filled b
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,8 +42,11 @@ class History:
 GAP = np.dtype([("ts_ns", "<i8"), ("alloc", "<u4"), ("lost", "<u4")])
 
 
-def collect(meta: Meta, batches: Iterable[EventBatch], notes: tuple[str, ...] = ()) -> History:
-    """Everything from the batches of one source. Raises ObserveError when the stream is damaged."""
+def collect(meta: Meta, batches: Iterable[EventBatch], notes: Callable[[], tuple[str, ...]] = tuple) -> History:
+    """Everything from the batches of one source; `notes()` is asked after the last one.
+
+    Raises ObserveError when the stream is damaged.
+    """
     observation = Observation(meta)
     lives, spans = [np.zeros(0, dtype=LIFE)], [np.zeros(0, dtype=SPAN)]
     installs, gaps = [np.zeros(0, dtype=INSTALL)], [np.zeros(0, dtype=GAP)]
@@ -64,7 +67,7 @@ def collect(meta: Meta, batches: Iterable[EventBatch], notes: tuple[str, ...] = 
     begin_ns = tracker.attach_ns if tracker.attach_ns is not None else first_ns
     return History(
         meta=meta,
-        report=summarize(observation, notes),
+        report=summarize(observation, notes()),
         allocs=tuple(tracker.allocs()),
         comms=dict(tracker.comms),
         lives=np.concatenate([*lives, tracker.alive()]),

@@ -5,15 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+import numba
 import numpy as np
+from numba import types
+from numpy.typing import NDArray
 
 from binder_observe.events import EventBatch
-from binder_observe.lifetimes import LifetimeSummary
+from binder_observe.lifetimes.reclaims import Reclaims, ReclaimTotal
+from binder_observe.lifetimes.totals import Totals
 from binder_observe.sources import Meta
 from binder_observe.tracker import Finished, PageTracker
 
-_MOST_SAMPLES: Final = 512
+_MOST_SAMPLES: Final = 256
 _FIRST_STEP_NS: Final = 1_000_000
+
+
+@numba.njit(types.int64(types.Array(types.int64, 1, "C", readonly=True), types.int64, types.int64), cache=True)
+def _first_at(ts_ns: NDArray[np.int64], row: int, bound_ns: int) -> int:
+    """The first row from `row` on whose time is at least `bound_ns`, or the number of rows."""
+    while row < len(ts_ns) and ts_ns[row] < bound_ns:
+        row += 1
+    return row
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +43,8 @@ class Observation:
     def __init__(self, meta: Meta) -> None:
         self.meta = meta
         self.tracker = PageTracker()
-        self._finished = LifetimeSummary()
+        self._totals = Totals()
+        self._reclaims = Reclaims()
         # A grid in time, so that the course is the same however the events are cut into batches.
         self._origin_ns: int | None = None
         self._clock_ns = 0
@@ -43,23 +56,23 @@ class Observation:
         done: list[Finished] = []
         if not len(batch):
             return done
-        # clocks of two CPUs can differ by a little
-        clock = np.maximum(np.maximum.accumulate(batch.ts_ns), self._clock_ns)
         if self._origin_ns is None:
-            self._origin_ns = int(clock[0])
+            self._origin_ns = int(batch.ts_ns[0])
         start = 0
         while True:
             following = (self._clock_ns - self._origin_ns) // self._step_ns + 1 if self._clock_ns else 1
-            cut = int(np.searchsorted(clock, self._origin_ns + following * self._step_ns))
+            cut = _first_at(batch.ts_ns, start, self._origin_ns + following * self._step_ns)
             done.append(self.tracker.update(batch.slice(start, cut)))
-            self._finished.add(done[-1].lives)
+            self._totals.add(done[-1])
             if cut == len(batch):
                 break
             self._samples[following] = self.tracker.mapped_and_installed()
             self._thin_out()
-            self._clock_ns = int(clock[cut])
+            self._clock_ns = int(batch.ts_ns[cut])
             start = cut
-        self._clock_ns = int(clock[-1])
+        # clocks of two CPUs can differ by a little: the last event need not be the latest
+        self._clock_ns = self.tracker.last_ns or 0
+        self._reclaims.add(done, self.tracker)
         return done
 
     def _thin_out(self) -> None:
@@ -70,14 +83,18 @@ class Observation:
             self._samples = {(point + 1) // 2: pages for point, pages in self._samples.items()}
 
     def course(self) -> list[Sample]:
-        """Pages mapped and installed over time: some hundred samples at most, the last one at the end."""
+        """Pages mapped and installed over time: some hundred samples, the last one at the end."""
         origin = self._origin_ns or 0
         samples = [Sample(origin + point * self._step_ns, *pages) for point, pages in self._samples.items()]
         now = Sample(self.tracker.end_ns, *self.tracker.mapped_and_installed())
         return [*(s for s in samples if s.ts_ns < now.ts_ns), now]
 
-    def lifetimes(self) -> LifetimeSummary:
-        """Lives that ended so far, and those that go on as censored ones."""
-        summary = self._finished.copy()
-        summary.add(self.tracker.alive())
-        return summary
+    def totals(self) -> Totals:
+        """Of all that ended so far, and of what goes on as censored."""
+        totals = self._totals.copy()
+        totals.add(Finished(self.tracker.alive(), self.tracker.open_spans(), self.tracker.open_installs()))
+        return totals
+
+    def reclaims(self) -> list[ReclaimTotal]:
+        """Who reclaimed, most first."""
+        return self._reclaims.totals(self.tracker)

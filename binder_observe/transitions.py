@@ -115,6 +115,7 @@ ALLOC: Final = np.dtype(
         ("high", "<u4"),
         ("releasing", "u1"),
         ("released", "u1"),
+        ("described", "u1"),  # the loop has met its description
         ("from_birth", "u1"),  # its mapping was seen to be made
     ],
     align=True,
@@ -292,19 +293,20 @@ def run(  # type: ignore[no-untyped-def]
                 first, last = (a, a + 1) if a else (1, len(allocs))
                 need = 0
                 for j in range(first, min(last, len(allocs))):
-                    if allocs[j].base >= 0 and not allocs[j].released:
+                    if allocs[j].described and not allocs[j].released:
                         need += allocs[j].pages
                 if (n_lives and n_lives + need > len(lives)) or (n_spans and n_spans + need > len(spans)):
                     break
                 for j in range(first, min(last, len(allocs))):
-                    if allocs[j].base >= 0 and not allocs[j].released:
+                    if allocs[j].described and not allocs[j].released:
                         n_lives, n_spans = _forget(
                             j, ts, allocs, pages, attempts, n_attempts, lives, n_lives, spans, n_spans
                         )
                 if 0 < a < len(allocs):
                     allocs[a].lost += index[i]
-            elif (k == Kind.ALLOC or k == Kind.MMAP) and 0 < a < len(allocs) and allocs[a].base >= 0:
+            elif (k == Kind.ALLOC or k == Kind.MMAP) and 0 < a < len(allocs) and not allocs[a].described:
                 alloc = allocs[a]
+                alloc.described = 1
                 alloc.first_ns = ts
                 alloc.last_ns = ts
                 for j in range(alloc.pages):
@@ -365,6 +367,7 @@ def run(  # type: ignore[no-untyped-def]
                 # the event also tells what the page has been for as long as none of its events was missed
                 if page.birth_ns > page.since_ns:
                     n_spans = _leave(spans, n_spans, a, index[i], page, page.birth_ns, Kind.LOST, 0)
+                    page.entered = Kind.LOST
                 _begin(page, page.birth_ns, page.began, 0)
                 page.state = _BEFORE[k]
             if do == Do.DUPLICATE and started < 0 and page.entered == Kind.SNAPSHOT_ACTIVE:
@@ -429,7 +432,7 @@ def run(  # type: ignore[no-untyped-def]
                         n_lives = _end(lives, n_lives, a, index[i], alloc, page, ts, Ended.LOST, 0)
                     if after != State.FREE:
                         _begin(page, ts, Began.AFTER_GAP, 0)
-            if k == Kind.ALLOC_PAGE_END:
+            if do == Do.INSTALL or do == Do.DUPLICATE:
                 outcome = Outcome.DUPLICATE if do == Do.DUPLICATE else Outcome.INSTALLED
                 n_installs = _attempted(installs, n_installs, a, index[i], outcome, started, ts, tgid[i], tid[i])
             if after != state:

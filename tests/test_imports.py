@@ -15,7 +15,7 @@ PACKAGE = Path(binder_observe.__file__).parent
 
 # One direction: a module may import from its own layer and from those before it.
 LAYERS = (
-    ("errors",),
+    ("errors", "files"),
     ("events",),
     ("sources", "recording", "simulator", "doctor"),
     ("rows", "transitions", "tracker"),
@@ -24,7 +24,9 @@ LAYERS = (
     ("history",),
     ("frames",),
     ("plots",),
+    ("comparison",),
     ("reports",),
+    ("top",),
     ("commands",),
     ("cli", "api"),
     ("__init__", "__main__"),

@@ -1,15 +1,25 @@
-"""Lifetime summaries against brute force and against durations whose distribution is known."""
+"""Durations and their quantiles: against brute force, lifelines, and durations whose distribution is known."""
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from lifelines import KaplanMeierFitter
+from lifelines.utils import qth_survival_times
 from numpy.typing import NDArray
 
-from binder_observe.lifetimes import LifetimeSummary, bin_upper_ns, duration_bin, product_limit
-from binder_observe.rows import LIFE, Began, Ended
+from binder_observe.lifetimes.durations import Quantiles, bin_upper_ns, duration_bin, quantiles
+from binder_observe.lifetimes.tally import Tally, place
+from binder_observe.lifetimes.totals import Measure, Totals
+from binder_observe.rows import INSTALL, LIFE, SPAN, Began, Ended
+from binder_observe.tracker import Finished
+
+DURATIONS = st.lists(st.integers(0, 100), max_size=30)  # these have a bin each, so what follows is exact for them
 
 
 def lives(
@@ -21,13 +31,34 @@ def lives(
     return rows
 
 
+def totals(*parts: NDArray[np.void]) -> Totals:
+    found = Totals()
+    for part in parts:
+        found.add(Finished(part, np.zeros(0, dtype=SPAN), np.zeros(0, dtype=INSTALL)))
+    return found
+
+
+def lifetime(found: Totals, alloc: int = 1) -> Quantiles:
+    return found.quantiles()[alloc][Measure.LIFETIME]
+
+
+def estimate(ended: list[int], censored: list[int]) -> Quantiles:
+    bins = sorted({*ended, *censored})
+    counts = [np.array([Counter(side)[b] for b in bins], dtype=np.int64) for side in (ended, censored)]
+    return quantiles(np.array(bins, dtype=np.int64), counts[0], counts[1], max(ended, default=0))
+
+
 @given(st.integers(0, 1 << 52))
 def test_a_bin_is_narrow_and_holds_its_durations(duration: int) -> None:
-    index = int(duration_bin(np.array([duration]))[0])
+    index = duration_bin(duration)
     upper = bin_upper_ns(index)
     assert duration <= upper <= duration + duration // 128
-    assert int(duration_bin(np.array([upper]))[0]) == index
-    assert int(duration_bin(np.array([upper + 1]))[0]) == index + 1
+    assert duration_bin(upper) == index
+    assert duration_bin(upper + 1) == index + 1
+
+
+def test_a_clock_that_went_back_is_no_duration() -> None:
+    assert duration_bin(-5) == 0
 
 
 def brute_force(ended: list[int], censored: list[int], p: float) -> int | None:
@@ -41,45 +72,113 @@ def brute_force(ended: list[int], censored: list[int], p: float) -> int | None:
     return None
 
 
-@given(st.lists(st.integers(0, 100), max_size=30), st.lists(st.integers(0, 100), max_size=30))
-def test_product_limit_equals_brute_force(ended: list[int], censored: list[int]) -> None:
-    """Durations under 128 ns have a bin each, so the estimate is exact there."""
-    found = product_limit(
-        {d: ended.count(d) for d in ended}, {d: censored.count(d) for d in censored}, (0.5, 0.9, 0.99)
-    )
-    assert found == tuple(brute_force(ended, censored, p) for p in (0.5, 0.9, 0.99))
+@given(DURATIONS, DURATIONS)
+def test_quantiles_equal_brute_force(ended: list[int], censored: list[int]) -> None:
+    found = estimate(ended, censored)
+    assert (found.p50, found.p90, found.p99) == tuple(brute_force(ended, censored, p) for p in (0.5, 0.9, 0.99))
+    assert (found.n, found.censored) == (len(ended) + len(censored), len(censored))
+
+
+def of_lifelines(times: list[int], ended: list[bool]) -> list[tuple[int | None, ...]]:
+    """(quantile, low, high) for each probability; the interval inverts lifelines' pointwise one."""
+    fitter = KaplanMeierFitter(alpha=0.05).fit(times, ended)
+    curve = fitter.survival_function_.iloc[:, 0].to_numpy()
+    # lifelines gives no limits where the survival is 0; ours keep the upper one and let the lower one be 0
+    limits = fitter.confidence_interval_survival_function_.copy()
+    limits.iloc[curve <= 1e-12, 0] = 0.0
+    limits.iloc[curve <= 1e-12, 1] = np.nan
+    limits.iloc[:, 1] = limits.iloc[:, 1].ffill()
+    found = []
+    for p in (0.5, 0.9, 0.99):
+        # the same tolerance against rounding of a product of many factors
+        q = 1 - p + 1e-12
+        three = (fitter.percentile(q), *(float(qth_survival_times(q, limits.iloc[:, [i]])) for i in (0, 1)))
+        found.append(tuple(None if math.isinf(t) else int(t) for t in three))
+    return found
+
+
+def of_ours(found: Quantiles) -> list[tuple[int | None, ...]]:
+    pairs = ((found.p50, found.p50_ci), (found.p90, found.p90_ci), (found.p99, found.p99_ci))
+    return [(q, *(ci or (None, None))) for q, ci in pairs]
+
+
+@pytest.mark.filterwarnings("ignore:Approximating using")  # lifelines, of quantiles of its step function
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 100), st.booleans()), min_size=1, max_size=40))
+def test_intervals_equal_those_of_lifelines(rows: list[tuple[int, bool]]) -> None:
+    times, ended = [t for t, _ in rows], [e for _, e in rows]
+    found = estimate([t for t, e in rows if e], [t for t, e in rows if not e])
+    assert of_ours(found) == of_lifelines(times, ended)
+
+
+@pytest.mark.filterwarnings("ignore:Approximating using")
+def test_long_durations_equal_lifelines_up_to_a_bin() -> None:
+    rng = np.random.default_rng(3)
+    durations = (rng.weibull(0.7, 5000) * 1e8).astype(np.int64)
+    cut = rng.exponential(3e8, 5000).astype(np.int64)
+    ended = durations <= cut
+    found = lifetime(totals(lives(durations[ended].tolist()), lives(cut[~ended].tolist(), Ended.ALIVE)))
+    seen = np.minimum(durations, cut).tolist()
+    assert of_ours(found) == of_lifelines([bin_upper_ns(duration_bin(d)) for d in seen], ended.tolist())
+    for ours, exact in zip(of_ours(found)[:2], of_lifelines(seen, ended.tolist())[:2], strict=True):
+        assert ours[0] is not None
+        assert exact[0] is not None
+        assert abs(ours[0] - exact[0]) <= exact[0] / 128
+
+
+def test_intervals_cover_the_true_quantile() -> None:
+    """Exponential lives of mean 1 s, censored at random: 95 % of the intervals should hold the true median."""
+    rng = np.random.default_rng(11)
+    held, runs = 0, 300
+    for _ in range(runs):
+        durations, cut = rng.exponential(1e9, 200).astype(np.int64), rng.exponential(2e9, 200).astype(np.int64)
+        ended = durations <= cut
+        found = lifetime(totals(lives(durations[ended].tolist()), lives(cut[~ended].tolist(), Ended.ALIVE)))
+        assert found.p50_ci is not None
+        low, high = found.p50_ci
+        assert low is not None
+        held += low <= np.log(2) * 1e9 and (high is None or high >= np.log(2) * 1e9)
+    # three standard deviations of a binomial around 95 %
+    assert abs(held / runs - 0.95) <= 3 * math.sqrt(0.95 * 0.05 / runs)
 
 
 def test_censored_lives_count() -> None:
     """Exponential lives of mean 1 s, cut at 1 s: their finished ones alone would say a median of 0.38 s."""
     durations = np.random.default_rng(1).exponential(1e9, 100_000).astype(np.int64)
-    summary = LifetimeSummary()
-    summary.add(lives(durations[durations < 1e9].tolist()))
-    summary.add(lives([10**9] * int((durations >= 1e9).sum()), Ended.ALIVE))
-    q = summary.quantiles()[1]
+    found = totals(
+        lives(durations[durations < 1e9].tolist()), lives([10**9] * int((durations >= 1e9).sum()), Ended.ALIVE)
+    )
+    q = lifetime(found)
     assert q.p50 == pytest.approx(np.log(2) * 1e9, rel=0.02)
     assert q.p90 is None
     assert q.max == durations[durations < 1e9].max()
 
 
 def test_left_truncated_lives_have_no_duration() -> None:
-    summary = LifetimeSummary()
-    summary.add(lives([5, 6], began=Began.BEFORE_ATTACH))
-    assert summary.quantiles() == {}
-    assert summary.counts(1)[Began.BEFORE_ATTACH, Ended.RECLAIMED] == 2
+    found = totals(lives([5, 6], began=Began.BEFORE_ATTACH))
+    assert found.quantiles() == {}
+    assert found.overall() == {}
+    assert found.ends(1)[Began.BEFORE_ATTACH, Ended.RECLAIMED] == 2
+    assert found.ends(9999).sum() == 0
 
 
 def test_nothing_finished() -> None:
-    summary = LifetimeSummary()
-    summary.add(lives([5, 6], Ended.ALIVE))
-    q = summary.quantiles()[1]
-    assert (q.p50, q.p90, q.p99, q.max) == (None, None, None, 0)
+    q = lifetime(totals(lives([5, 6], Ended.ALIVE)))
+    assert (q.p50, q.p90, q.p99, q.max, q.p50_ci) == (None, None, None, 0, None)
+    assert (q.n, q.censored) == (2, 2)
 
 
 def test_no_quantile_is_longer_than_the_longest_life() -> None:
-    summary = LifetimeSummary()
-    summary.add(lives([1_000_001] * 3, alloc=7))
-    assert summary.quantiles()[7].p99 == summary.quantiles()[7].max == 1_000_001
+    q = lifetime(totals(lives([1_000_001] * 3, alloc=7)), 7)
+    assert q.p99 == q.max == 1_000_001
+
+
+def test_overall_is_what_one_alloc_would_have() -> None:
+    rng = np.random.default_rng(5)
+    parts = [rng.integers(0, 10**9, 50).tolist() for _ in range(4)]
+    several = totals(*(lives(part, alloc=1000 * i) for i, part in enumerate(parts, 1)))
+    one = totals(*(lives(part) for part in parts))
+    assert several.overall() == {Measure.LIFETIME: lifetime(one)}
 
 
 @given(
@@ -87,12 +186,33 @@ def test_no_quantile_is_longer_than_the_longest_life() -> None:
     st.integers(0, 40),
 )
 def test_parts_add_up(rows: list[tuple[int, int, Ended]], cut: int) -> None:
-    def summarize(*parts: list[tuple[int, int, Ended]]) -> LifetimeSummary:
-        summary = LifetimeSummary()
-        for part in parts:
-            summary.add(np.concatenate([lives([], alloc=1), *(lives([d], e, alloc=a) for a, d, e in part)]))
-        return summary
+    def of(part: list[tuple[int, int, Ended]]) -> NDArray[np.void]:
+        return np.concatenate([lives([], alloc=1), *(lives([d], e, alloc=a) for a, d, e in part)])
 
-    whole, split = summarize(rows), summarize(rows[:cut], rows[cut:])
-    assert whole.quantiles() == split.quantiles()
-    assert all((whole.counts(a) == split.counts(a)).all() for a in (1, 2, 3))
+    whole, split = totals(of(rows)), totals(of(rows[:cut]), of(rows[cut:]))
+    assert whole.quantiles() == split.quantiles() == split.copy().quantiles()
+    assert whole.senders() == split.senders()
+    assert all((whole.ends(a) == split.ends(a)).all() for a in (1, 2, 3))
+
+
+def test_memory_grows_with_bins_not_with_lives() -> None:
+    durations = np.random.default_rng(2).integers(0, 10**9, 3000).tolist()
+    found = totals(lives(durations))
+    before = found._durations.table.shape
+    for _ in range(20):
+        found.add(Finished(lives(durations), np.zeros(0, dtype=SPAN), np.zeros(0, dtype=INSTALL)))
+    assert found._durations.table.shape == before
+    assert lifetime(found).n == 21 * len(durations)
+
+
+@given(st.lists(st.integers(0, 1 << 56), max_size=300))
+def test_a_tally_is_a_counter(keys: list[int]) -> None:
+    tally = Tally(1, 4)
+    for key in keys:
+        while (row := place(tally.table, tally.used, key)) < 0:
+            tally.grow()
+        tally.table[row, 1] += 1
+    found, sums = tally.rows()
+    assert dict(zip(found.tolist(), sums[:, 0].tolist(), strict=True)) == Counter(keys)
+    assert found.tolist() == sorted(found.tolist())
+    assert 2 * len(found) <= len(tally.table)

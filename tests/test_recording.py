@@ -24,11 +24,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from binder_observe import files
 from binder_observe.errors import ObserveError
 from binder_observe.events import COLUMNS, DTYPE, EventBatch, Kind, concat, from_records, from_rows
 from binder_observe.recording import BATCH_ROWS, RecordingReader, RecordingWriter
 from binder_observe.recording import format as recording_format
-from binder_observe.recording import writer as recording_writer
 from binder_observe.sources import Meta
 
 META = Meta(
@@ -272,7 +272,7 @@ def test_force_that_fails_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest
 
     path = tmp_path / "r.arrow"
     path.write_text("old")
-    monkeypatch.setattr(recording_writer, "_write_all", full)
+    monkeypatch.setattr(files, "write_all", full)
     with pytest.raises(ObserveError, match="No space left"):
         RecordingWriter(path, META, force=True)
     assert path.read_text() == "old"

@@ -9,6 +9,7 @@ import io
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -21,7 +22,7 @@ from binder_observe.reports import as_json, report_schema, terminal
 from tests.build import META, Row, attach, batch, found, install, mapped, park, reclaim, release, reuse, row
 
 GOLDEN = Path(__file__).parent / "golden"
-MS = 1_000_000
+US, MS = 1_000, 1_000_000
 
 
 def observed(*rows: Row | list[Row]) -> Report:
@@ -42,7 +43,37 @@ def two_processes() -> Report:
     )  # fmt: skip
 
 
+def what_stands_out() -> Report:
+    """Two senders race, one with an escape sequence in its name, for a page that is reclaimed again and again; then
+    pages are leaked."""
+    rows: list[Row | list[Row]] = [
+        attach(), mapped(62), row(0, Kind.PROCESS, alloc=0, task=100, name="system_server"),
+        row(0, Kind.PROCESS, alloc=0, task=200, name="app\x1b[31m"),
+        row(0, Kind.PROCESS, alloc=0, task=300, name="kswapd0"),
+    ]  # fmt: skip
+    for i in range(100):
+        start = (10 + 10 * i) * US
+        rows += [
+            row(start, Kind.ALLOC_PAGE_START, 1, task=200), row(start, Kind.ALLOC_PAGE_START, 1, task=201),
+            row(start + 200, Kind.ALLOC_PAGE_END, 1, task=200),
+            row(start + 300 + i, Kind.ALLOC_PAGE_END, 1, task=201),
+            park(start + US, 1), reclaim(start + 4 * US, 1),
+        ]  # fmt: skip
+    return observed(
+        *rows, [r for p in range(4, 9) for r in install(1020 * MS, p)], row(3000 * MS, Kind.DETACH, alloc=0)
+    )
+
+
+def many_processes() -> Report:
+    each = [[mapped(62, alloc=i, owner=1000 + i), *install(MS * i, alloc=i, task=7)] for i in range(1, 31)]
+    return observed(attach(), *each, row(50 * MS, Kind.DETACH, alloc=0))
+
+
 CASES: dict[str, Callable[[], Report]] = {
+    "what_stands_out": what_stands_out,
+    "only_losses": lambda: observed(
+        attach(), mapped(), row(MS, Kind.LOST, 500, alloc=0), row(2 * MS, Kind.DETACH, alloc=0)
+    ),
     "two_processes": two_processes,
     "empty": lambda: observed(attach(), row(5 * MS, Kind.DETACH, alloc=0)),
     "nothing_at_all": lambda: observed(),
@@ -91,6 +122,36 @@ def test_piped_text_is_narrow_and_plain(name: str) -> None:
     text = as_text(CASES[name]())
     assert max(len(line) for line in text.splitlines()) <= terminal.WIDTH
     assert "\x1b" not in text
+
+
+def test_long_numbers_and_names_stay_legible() -> None:
+    """Names give way, numbers do not."""
+    report = two_processes()
+    (p, *_) = report.processes
+    big = 12_345_678
+    state = replace(
+        p.state, pid=4_194_304, comm="fifteen_letters", context="fifteen_letters", released=True, parks=big, reuses=big,
+        reclaims=big, refaults=big, installs=big, duplicate_installs=big, failed_installs=big,
+    )  # fmt: skip
+    text = as_text(replace(report, processes=(replace(p, state=state, refault_delay=p.lifetime),)))
+    lines = [line for line in text.splitlines() if line.startswith("4194304")]
+    assert len(lines) == 4 + len(p.senders)
+    assert sum(line.count(str(big)) for line in lines) == 7
+    assert max(map(len, text.splitlines())) <= terminal.WIDTH
+
+
+def test_a_report_names_the_largest_and_counts_the_others() -> None:
+    report = many_processes()
+    more = len(report.processes) - terminal.MOST_PROCESSES
+    assert as_text(report).count(f"... and {more} more\n") == 4
+    assert len(report.to_dict()["processes"]) == len(report.processes)  # type: ignore[arg-type]
+
+
+def test_what_stands_out_comes_first() -> None:
+    lines = as_text(CASES["what_stands_out"]()).splitlines()
+    assert lines[2] == "What stands out"
+    assert lines[3].startswith("high ")
+    assert as_text(two_processes()).splitlines()[2] == "Nothing stands out."
 
 
 def test_simulated_data_says_so_everywhere() -> None:

@@ -2,94 +2,64 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from itertools import pairwise
+from typing import Final
 
-from binder_observe.analysis.metadata import MetadataCost, metadata_cost
+import numpy as np
+
+from binder_observe.analysis import leaks
+from binder_observe.analysis.findings import findings
+from binder_observe.analysis.metadata import metadata_cost
+from binder_observe.analysis.report import LONG_IDLE_NS, Finding, Overall, ProcessReport, Reclaimer, Report, Sender
 from binder_observe.audit import UNCHECKED, Audit
-from binder_observe.lifetimes import Quantiles
+from binder_observe.lifetimes.reclaims import ReclaimTotal
+from binder_observe.lifetimes.totals import Measure, SenderTotal
 from binder_observe.observation import Observation
-from binder_observe.rows import Began, Ended
-from binder_observe.sources import Meta
-from binder_observe.tracker import AllocState
+from binder_observe.rows import Began, Ended, State
+from binder_observe.tracker import PageTracker
 
-SCHEMA = 1
+__all__ = ["Finding", "Overall", "ProcessReport", "Reclaimer", "Report", "Sender", "summarize"]
 
-
-@dataclass(frozen=True, slots=True)
-class ProcessReport:
-    """One binder_alloc: a process has one for each context that it opened.
-
-    `lives` counts the lives under observation by how they ended and how they began; `lifetime` is None when no life
-    with a known birth was seen.
-    """
-
-    state: AllocState
-    lives_ended: dict[str, int]
-    lives_left_truncated: int
-    lifetime: Quantiles | None
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What every writer writes. `notes` are sentences that limit what the numbers mean."""
-
-    meta: Meta
-    duration_s: float
-    complete: bool  # the observation ended in order
-    events: int
-    lost_events: int
-    unexplained: dict[str, int]
-    processes: tuple[ProcessReport, ...]
-    metadata: MetadataCost
-    notes: tuple[str, ...]
-    audit: Audit = UNCHECKED
-
-    def to_dict(self) -> dict[str, object]:
-        """The JSON report, as docs/report.md and reports/report.schema.json describe it."""
-        return {
-            "schema": SCHEMA,
-            "source": self.meta.source,
-            "kernel": self.meta.kernel,
-            "generation": self.meta.generation,
-            "page_size": self.meta.page_size,
-            "tool_version": self.meta.tool_version,
-            "command": self.meta.command,
-            "filters": self.meta.filters,
-            "probes": self.meta.probes,
-            "duration_s": self.duration_s,
-            "complete": self.complete,
-            "events": self.events,
-            "lost_events": self.lost_events,
-            "unexplained": sum(self.unexplained.values()),
-            "unexplained_by_transition": self.unexplained,
-            "duplicate_installs": sum(p.state.duplicate_installs for p in self.processes),
-            "failed_installs": sum(p.state.failed_installs for p in self.processes),
-            "audit": self.audit.to_dict(),
-            "notes": list(self.notes),
-            "metadata_cost": self.metadata.to_dict(),
-            "processes": [_process(p) for p in self.processes],
-        }
+MOST_SENDERS: Final = 5
 
 
 def summarize(observation: Observation, notes: tuple[str, ...] = (), audit: Audit = UNCHECKED) -> Report:
     """The report as of the last event; processes sorted by pages held, then pid."""
     tracker = observation.tracker
-    summary = observation.lifetimes()
-    quantiles = summary.quantiles()
+    totals = observation.totals()
+    quantiles, senders = totals.quantiles(), totals.senders()
+    norms = {alloc: leaks.norm_ns(q.get(Measure.ACTIVE_SPAN)) for alloc, q in quantiles.items()}
+    suspects, idle = _long_stays(tracker, norms)
     processes = []
     for state in tracker.allocs():
-        lives = summary.counts(state.alloc)
+        ends = totals.ends(state.alloc)
+        q = quantiles.get(state.alloc, {})
+        # pages from before attach or a gap have no sender
+        sent = [_sender(t, tracker.comms) for t in senders.get(state.alloc, []) if t.tgid]
         processes.append(
             ProcessReport(
                 state=state,
-                lives_ended={e.name.lower(): int(lives[:, e].sum()) for e in Ended},
-                lives_left_truncated=int(lives[Began.BEFORE_ATTACH :].sum()),
-                lifetime=quantiles.get(state.alloc),
+                lives_ended={e.name.lower(): int(ends[:, e].sum()) for e in Ended},
+                lives_left_truncated=int(ends[Began.BEFORE_ATTACH :].sum()),
+                lifetime=q.get(Measure.LIFETIME),
+                active_span=q.get(Measure.ACTIVE_SPAN),
+                idle_span=q.get(Measure.IDLE_SPAN),
+                refault_delay=q.get(Measure.REFAULT_DELAY),
+                install_latency=q.get(Measure.INSTALL_LATENCY),
+                senders=tuple([s for s in sent if s.held_ns or s.installs or s.duplicate_installs][:MOST_SENDERS]),
+                busiest=max((s for s in sent if s.used_ns), key=lambda s: s.used_ns, default=None),
+                sending_processes=len(sent),
+                long_idle_pages=idle.get(state.alloc, 0),
+                leak_suspects=suspects.get(state.alloc, 0),
             )
         )
     processes.sort(key=lambda p: (p.state.released, -(p.state.active + p.state.lru), p.state.pid, p.state.alloc))
     begin = tracker.attach_ns if tracker.attach_ns is not None else tracker.end_ns
-    return Report(
+    over_all = totals.overall()
+    report = Report(
         meta=observation.meta,
         duration_s=max(tracker.end_ns - begin, 0) / 1e9,
         complete=tracker.detach_ns is not None,
@@ -106,7 +76,52 @@ def summarize(observation: Observation, notes: tuple[str, ...] = (), audit: Audi
         ),
         notes=(*notes, *observation.meta.notes, *_notes(processes, tracker.lost_events)),
         audit=audit,
+        overall=Overall(
+            lifetime=over_all.get(Measure.LIFETIME),
+            active_span=over_all.get(Measure.ACTIVE_SPAN),
+            idle_span=over_all.get(Measure.IDLE_SPAN),
+            refault_delay=over_all.get(Measure.REFAULT_DELAY),
+            install_latency=over_all.get(Measure.INSTALL_LATENCY),
+            active_page_s=sum(p.state.active_ns for p in processes) / 1e9,
+            idle_page_s=sum(p.state.lru_ns for p in processes) / 1e9,
+        ),
+        reclaimers=_reclaimers(observation.reclaims(), tracker.comms),
     )
+    return replace(report, findings=findings(report))
+
+
+def _long_stays(tracker: PageTracker, norms: Mapping[int, int | None]) -> tuple[Counter[int], Counter[int]]:
+    """Pages at the end by alloc: those that `leaks` suspects, and those that have been idle for long."""
+    spans = tracker.open_spans()
+    ages = spans["until_ns"] - spans["since_ns"]
+    idle = spans["alloc"][(spans["state"] == State.LRU) & (ages > LONG_IDLE_NS)]
+    active = spans["state"] == State.ACTIVE
+    alloc, ages = spans["alloc"][active], ages[active]
+    suspects: Counter[int] = Counter()
+    # the spans of an alloc stand together
+    for begin, end in pairwise([*np.flatnonzero(np.diff(alloc.astype(np.int64), prepend=-1)).tolist(), len(alloc)]):
+        number = int(alloc[begin])
+        suspects[number] = int(leaks.suspects(ages[begin:end], norms.get(number)).sum())
+    return suspects, Counter(idle.tolist())
+
+
+def _sender(total: SenderTotal, comms: Mapping[int, str]) -> Sender:
+    t = total
+    return Sender(t.tgid, comms.get(t.tgid), t.installs, t.duplicates, t.held_ns, t.used_ns)
+
+
+def _reclaimers(totals: Iterable[ReclaimTotal], comms: Mapping[int, str]) -> tuple[Reclaimer, ...]:
+    found = []
+    for t in totals:
+        comm = comms.get(t.tgid)
+        if comm is not None and comm.startswith("kswapd"):
+            found.append(Reclaimer(t.tgid, comm, "kswapd", t.reclaims))
+            continue
+        if t.direct:
+            found.append(Reclaimer(t.tgid, comm, "direct", t.direct))
+        if t.reclaims > t.direct:
+            found.append(Reclaimer(t.tgid, comm, "other", t.reclaims - t.direct))
+    return tuple(sorted(found, key=lambda r: (-r.reclaims, r.pid, r.how)))
 
 
 def _notes(processes: list[ProcessReport], lost_events: int) -> list[str]:
@@ -126,38 +141,3 @@ def _notes(processes: list[ProcessReport], lost_events: int) -> list[str]:
     if in_flight:
         notes.append(f"{in_flight} installs had begun and not ended when the observation did")
     return notes
-
-
-def _process(process: ProcessReport) -> dict[str, object]:
-    s = process.state
-    q = process.lifetime
-    return {
-        "pid": s.pid,
-        "comm": s.comm,
-        "context": s.context,
-        "alloc": s.alloc,
-        "mapping_pages": s.mapping_pages,
-        "pages": {
-            "active": s.active,
-            "lru": s.lru,
-            "free": s.free,
-            "unknown": s.unknown,
-            "high_watermark": s.high_watermark,
-        },
-        "installs": s.installs,
-        "duplicate_installs": s.duplicate_installs,
-        "failed_installs": s.failed_installs,
-        "installs_in_flight": s.installs_in_flight,
-        "reuses": s.reuses,
-        "parks": s.parks,
-        "teardown_parks": s.teardown_parks,
-        "reclaims": s.reclaims,
-        "released": s.released,
-        "observed_from_birth": s.from_birth,
-        "lost_events": s.lost_events,
-        "unexplained": s.unexplained,
-        "lives": {**process.lives_ended, "left_truncated": process.lives_left_truncated},
-        "lifetime_ns": asdict(q) if q else {"p50": None, "p90": None, "p99": None, "max": 0},
-        "active_ns": s.active_ns,
-        "lru_ns": s.lru_ns,
-    }

@@ -36,7 +36,9 @@ def live(
     """Observes and prints the report."""
     from binder_observe.commands.checking import kernel_counts
     from binder_observe.commands.observe import observe
+    from binder_observe.files import check_absent
 
+    check_absent(output, force)
     if scenario is not None and (pids or latency):
         raise click.UsageError("--pid and --latency ask for this machine's kernel, --simulate for none: leave one out")
     if scenario is not None and check is not None:

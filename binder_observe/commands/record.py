@@ -33,7 +33,9 @@ def record(
     from binder_observe.commands.checking import kernel_counts
     from binder_observe.commands.live import ebpf_source, write_report
     from binder_observe.commands.observe import observe
+    from binder_observe.files import check_absent
 
+    check_absent(output, force)
     source = ebpf_source(pids, latency, buffer_size, quiet, verbose)
     report = observe(
         source, duration=duration, interval=interval, output=output, force=force, quiet=quiet,

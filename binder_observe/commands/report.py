@@ -8,30 +8,54 @@ import click
 @click.command("report")
 @click.argument("file", metavar="FILE")
 @click.option("-j", "--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.option("--html", metavar="OUT", help="Write the report with its pictures to OUT: one page that works offline.")
+@click.option("-f", "--force", is_flag=True, help="Overwrite OUT.")
 @click.option(
     "--until",
     type=click.IntRange(min=1),
     metavar="NS",
     help="The state at this time (CLOCK_BOOTTIME, ns) instead of the recording's end.",
 )
-def report(file: str, as_json: bool, until: int | None) -> None:  # fmt: skip
+@click.option("-q", "--quiet", is_flag=True, help="Nothing on stderr but errors.")
+def report(file: str, as_json: bool, html: str | None, force: bool, until: int | None, quiet: bool) -> None:
     """Report from a recording: who held how many pages, and how long each lived.
 
     A recording that was cut short is read as far as it goes, and the report says so.
+
+    \b
+    Examples:
+      binder-observe report trace.arrows
+      binder-observe report trace.arrows --json | jq .findings
+      binder-observe report trace.arrows --html report.html
     """
     from binder_observe.analysis.summary import summarize
     from binder_observe.commands.live import write_report
+    from binder_observe.commands.reading import progress
+    from binder_observe.files import check_absent, write_private
     from binder_observe.observation import Observation
     from binder_observe.sources.recording import RecordingSource
     from binder_observe.sources.until import Until
 
+    check_absent(html, force)
     recording = RecordingSource(file)
     try:
         source = Until(recording, until) if until else recording
-        observation = Observation(source.meta)
-        for batch in source.batches():
-            observation.feed(batch)
-        notes = (recording.note,) if recording.note else ()
-        write_report(summarize(observation, notes), as_json)
+        batches = progress(source.batches(), lambda: recording.fraction, "reading", quiet=quiet)
+        if html is None:
+            observation = Observation(source.meta)
+            for batch in batches:
+                observation.feed(batch)
+            write_report(summarize(observation, recording.notes), as_json)
+            return
+        from binder_observe.history import collect
+        from binder_observe.reports.html import render
+
+        history = collect(source.meta, batches, lambda: recording.notes)
     finally:
         recording.close()
+    page = render(history)
+    write_private(html, page, force=force)
+    if as_json:
+        write_report(history.report, as_json)
+    if not quiet:
+        click.echo(f"{html}: {len(page.encode()) / 1e6:.1f} MB, open it in a browser", err=True)

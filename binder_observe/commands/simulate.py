@@ -60,10 +60,12 @@ def simulate(
 
     from binder_observe.commands.live import write_report
     from binder_observe.commands.observe import observe
+    from binder_observe.files import check_absent
     from binder_observe.sources import Generation, Source
     from binder_observe.sources.requests import RequestSource
     from binder_observe.sources.simulator import SimulatorSource
 
+    check_absent(output, force)
     generation = cast(Generation, kernel)
     size = int(page_size) if page_size else None
     source: Source

@@ -50,6 +50,7 @@ class RecordingReader:
         self.truncated = False
         self.note: str | None = None
         self._fd = _open(self.path)
+        self._window: _Window | None = None
         try:
             self._schema, self.meta, self._start = _read_header(self._fd, self.path)
         except BaseException:
@@ -59,7 +60,7 @@ class RecordingReader:
     def batches(self) -> Iterator[EventBatch]:
         """Every complete batch, in order, as read-only arrays; each call starts from the beginning."""
         self.truncated, self.note = False, None
-        source = _Window(self._fd, self._start)
+        source = self._window = _Window(self._fd, self._start)
         file = pa.PythonFile(source, mode="r")
         header = self._schema.serialize().to_pybytes()
         done = batches = events = 0  # `done`: where the last complete batch ends, from `_start`
@@ -89,6 +90,12 @@ class RecordingReader:
         self.truncated = True
         recovered = f"{events:,} events in {batches:,} complete batch{'es' * (batches != 1)}"
         self.note = self._note(recovered, source, done, reason)
+
+    @property
+    def fraction(self) -> float:
+        """How much of the file `batches()` has read, 0 to 1."""
+        window = self._window
+        return window.position / window.size if window and window.size else 0.0
 
     def close(self) -> None:
         if self._fd >= 0:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import secrets
-import stat
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -17,6 +14,7 @@ import pyarrow as pa
 
 from binder_observe.errors import ObserveError
 from binder_observe.events import COLUMNS, EventBatch
+from binder_observe.files import create_private, write_all
 from binder_observe.recording.format import (
     BATCH_ROWS,
     CRC_KEY,
@@ -25,7 +23,6 @@ from binder_observe.recording.format import (
     checksum,
     name_array,
     schema,
-    why,
 )
 from binder_observe.sources import Meta
 
@@ -69,7 +66,7 @@ class RecordingWriter:
         self._parts = _Parts()
         options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", 1), use_threads=False)
         self._encoder = pa.ipc.new_stream(self._parts, self._schema, options=options)
-        self._fd = _create(self.path, self._header, force)
+        self._fd = create_private(self.path, self._header, force)
         self.saved_bytes = len(self._header)
 
     def write(self, batch: EventBatch) -> None:
@@ -101,7 +98,7 @@ class RecordingWriter:
             return
         data = self._encode()
         try:
-            _write_all(self._fd, data)
+            write_all(self._fd, data)
         except OSError as error:
             self._fail(error)
         self.saved_events += self._waiting
@@ -118,7 +115,7 @@ class RecordingWriter:
             if self._failure is None:
                 self.flush()
                 try:
-                    _write_all(self._fd, END)
+                    write_all(self._fd, END)
                 except OSError as error:
                     self._fail(error)
         finally:
@@ -188,59 +185,3 @@ class _Parts:
         data = b"".join(self._parts)
         self._parts.clear()
         return data
-
-
-def _create(path: str, header: bytes, force: bool) -> int:
-    """Makes the file with its header in place; a file that was there is replaced whole or not at all."""
-    target = path
-    try:
-        if force and os.path.lexists(path):
-            _refuse_special(path)
-            # A new file under another name takes over: no old mode, owner or hard link comes with it.
-            target = os.path.join(os.path.dirname(path), f".binder-observe-{secrets.token_hex(4)}")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(target, flags, 0o600)
-    except FileExistsError as error:
-        with contextlib.suppress(FileNotFoundError):
-            _refuse_special(path)
-        raise ObserveError(f"{path} already exists; -f overwrites it") from error
-    except (OSError, ValueError) as error:
-        raise ObserveError(f"cannot create {path}: {why(error)}") from error
-    try:
-        _give_to_invoker(fd)
-        with contextlib.suppress(OSError):  # only tells readers that the file is alive
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _write_all(fd, header)
-        if target != path:
-            os.rename(target, path)
-    except BaseException as error:
-        os.close(fd)
-        os.unlink(target)
-        if isinstance(error, OSError):
-            raise ObserveError(f"cannot create {path}: {why(error)}") from error
-        raise
-    return fd
-
-
-def _refuse_special(path: str) -> None:
-    mode = os.lstat(path).st_mode
-    if stat.S_ISLNK(mode):
-        raise ObserveError(f"{path} is a symbolic link, which is not followed; name the file itself")
-    if stat.S_ISDIR(mode):
-        raise ObserveError(f"{path} is a directory; name a file in it")
-    if not stat.S_ISREG(mode):
-        raise ObserveError(f"{path} is not a regular file, so it cannot hold a recording")
-
-
-def _give_to_invoker(fd: int) -> None:
-    """Under sudo the file belongs to whoever ran it, or they could not read what they asked for."""
-    uid, gid = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
-    if os.geteuid() == 0 and uid.isdecimal() and gid.isdecimal():
-        with contextlib.suppress(OSError):  # a file system without owners
-            os.fchown(fd, int(uid), int(gid))
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]

@@ -1,18 +1,27 @@
-"""The report as text: three tables of at most 80 columns and the quality line."""
+"""The report as text: what stands out, tables of at most 80 columns, and the quality line."""
 
 from __future__ import annotations
 
 from dataclasses import astuple
-from typing import IO
+from typing import IO, Any, Final
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from binder_observe.analysis.summary import ProcessReport, Report
+from binder_observe.analysis.names import printable
+from binder_observe.analysis.quantities import duration as duration
+from binder_observe.analysis.report import ProcessReport, Report, Severity
 from binder_observe.audit import Audit, Difference
 
-WIDTH = 80
+WIDTH: Final = 80
+MOST_PROCESSES: Final = 20  # of each table; the JSON report has all
+MOST_SENDERS: Final = 10
+MOST_RECLAIMERS: Final = 10
+
+Processes = tuple[ProcessReport, ...]
+_STYLE: Final[dict[str, Any]] = {"title_justify": "left", "box": None, "padding": (0, 1, 0, 0), "pad_edge": False}
+_SEVERITY: Final[dict[Severity, str]] = {"high": "bold red", "medium": "yellow", "info": ""}
 
 
 def write(report: Report, file: IO[str]) -> None:
@@ -25,13 +34,29 @@ def write(report: Report, file: IO[str]) -> None:
 def render(report: Report) -> RenderableType:
     """The whole report."""
     parts: list[RenderableType] = [Text(title(report), style="bold"), Text()]
-    if report.processes:
-        for table in (_pages, _counts, _lifetimes):
-            parts += [table(report.processes), Text()]
+    shown = report.processes[:MOST_PROCESSES]
+    more = len(report.processes) - len(shown)
+    if shown:
+        parts += [_findings(report), Text()]
+        for table in (_pages, _installs, _lru, _stays):
+            parts += [table(shown), *([Text(f"... and {more} more")] if more else []), Text()]
+        for part in (_overall(report), _growth(report), _reclaimed(report)):
+            parts += [part, Text()] if part and part.row_count else []
         parts += [Text(metadata_line(report)), Text()]
     else:
         parts += [Text("No binder page event was seen."), Text()]
     return Group(*parts, *_quality(report))
+
+
+def _findings(report: Report) -> RenderableType:
+    if not report.findings:
+        return Text("Nothing stands out.")
+    table = Table(title="What stands out", show_header=False, **_STYLE)
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for finding in report.findings:
+        table.add_row(Text(finding.severity, style=_SEVERITY[finding.severity]), Text(finding.text))
+    return table
 
 
 def render_live(report: Report, height: int) -> RenderableType:
@@ -75,7 +100,7 @@ def quality(report: Report) -> str:
 
 def _difference(found: Difference) -> str:
     tracked, kernel = ("{}:{}:{}".format(*astuple(counts)) for counts in (found.tracked, found.kernel))
-    who = f"{found.pid} {_plain(found.context)}"
+    who = f"{found.pid} {printable(found.context)}"
     return f"{who}: tracked are {tracked} active:lru:free pages, the kernel counts {kernel}"
 
 
@@ -110,9 +135,11 @@ def interval_line(report: Report) -> str:
 
 
 def _table(name: str | None, *columns: str) -> Table:
-    table = Table(title=name, title_justify="left", box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    for column in ("PID", "COMM", "CONTEXT"):
-        table.add_column(column, justify="right" if column == "PID" else "left", no_wrap=True, max_width=15)
+    table = Table(title=name, **_STYLE)
+    table.add_column("PID", justify="right", no_wrap=True)
+    for column in ("COMM", "CONTEXT"):
+        # the columns that give way when numbers are long: rich takes from those that may wrap first
+        table.add_column(column, max_width=15, overflow="ellipsis")
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     return table
@@ -120,16 +147,14 @@ def _table(name: str | None, *columns: str) -> Table:
 
 def _who(process: ProcessReport) -> tuple[str, Text, Text]:
     s = process.state
+    context = printable(s.context)
+    if s.released:
+        context = (context if len(context) <= 8 else context[:7] + "…") + " (gone)"
     # Text, not str: a process may be called [bold]
-    return str(s.pid), Text(_plain(s.comm or "?")), Text(_plain(s.context or "?") + (" (gone)" if s.released else ""))
+    return str(s.pid), Text(printable(s.comm), no_wrap=True), Text(context, no_wrap=True)
 
 
-def _plain(name: str) -> str:
-    """A name as one printable word: processes choose their own, escape sequences included."""
-    return "".join(c if c.isprintable() else "?" for c in name)
-
-
-def _pages(processes: tuple[ProcessReport, ...]) -> Table:
+def _pages(processes: Processes) -> Table:
     unknown = any(p.state.unknown for p in processes)
     table = _table("Pages at the end", "ACTIVE", "LRU", "FREE", *(["UNKNOWN"] if unknown else []), "HIGH", "MAPPED")
     for p in processes:
@@ -139,32 +164,75 @@ def _pages(processes: tuple[ProcessReport, ...]) -> Table:
     return table
 
 
-def _counts(processes: tuple[ProcessReport, ...]) -> Table:
-    table = _table("What happened", "INSTALL", "DUP", "FAIL", "PARK", "REUSE", "RECLAIM")
+def _installs(processes: Processes) -> Table:
+    table = _table("Installs, and how long they took", "INSTALL", "DUP", "FAIL", "P50", "P99", "MAX")
     for p in processes:
-        s = p.state
-        counts = (s.installs, s.duplicate_installs, s.failed_installs, s.parks, s.reuses, s.reclaims)
-        table.add_row(*_who(p), *map(str, counts))
+        s, q = p.state, p.install_latency
+        took = (q.p50, q.p99, q.max) if q else (None, None, None)
+        counts = (s.installs, s.duplicate_installs, s.failed_installs)
+        table.add_row(*_who(p), *map(str, counts), *map(duration, took))
     return table
 
 
-def _lifetimes(processes: tuple[ProcessReport, ...]) -> Table:
-    table = _table("Page lifetimes", "P50", "P90", "P99", "MAX", "ACTIVE", "LRU")
+def _lru(processes: Processes) -> Table:
+    """IDLE is the share of page-time on the LRU, DELAY the median time until a reclaimed page is installed again."""
+    table = _table("The LRU", "PARK", "REUSE", "RECLAIM", "REFAULT", "DELAY", "IDLE")
     for p in processes:
-        q = p.lifetime
-        known = (q.p50, q.p90, q.p99, q.max or None) if q else (None, None, None, None)
-        held = p.state.active_ns + p.state.lru_ns
-        shares = [f"{100 * ns / held:.0f}%" if held else "-" for ns in (p.state.active_ns, p.state.lru_ns)]
-        table.add_row(*_who(p), *(duration(ns) for ns in known), *shares)
+        s, q = p.state, p.refault_delay
+        held = s.active_ns + s.lru_ns
+        idle = f"{100 * s.lru_ns / held:.0f}%" if held else "-"
+        counts = (s.parks, s.reuses, s.reclaims, s.refaults)
+        table.add_row(*_who(p), *map(str, counts), duration(q.p50 if q else None), idle)
     return table
 
 
-def duration(ns: int | None) -> str:
-    """Three digits and a unit; `-` where there is none, because too many lives go on."""
-    if ns is None:
-        return "-"
-    for unit, size in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
-        if ns >= size:
-            value = ns / size
-            return f"{value:.0f}{unit}" if value >= 99.95 else f"{value:.3g}{unit}"
-    return f"{ns}ns"
+def _stays(processes: Processes) -> Table:
+    """LIFE: install to reclaim or release; USE and IDLE: one stay in use, one on the LRU."""
+    columns = [f"{what}\n{p}" for what in ("LIFE", "USE", "IDLE") for p in ("P50", "P99")]
+    table = _table("How long pages stay", *columns)
+    for p in processes:
+        measures = (p.lifetime, p.active_span, p.idle_span)
+        known = [ns for q in measures for ns in ((q.p50, q.p99) if q else (None, None))]
+        table.add_row(*_who(p), *map(duration, known))
+    return table
+
+
+def _overall(report: Report) -> Table:
+    """An interval without an end has an upper bound that is not reached."""
+    table = Table(title="All mappings together", **_STYLE)
+    for column in ("", "P50", "95 % CI", "P90", "P99", "MAX", "N", "CENSORED"):
+        table.add_column(column, justify="right" if column else "left", no_wrap=True)
+    o = report.overall
+    for name, q in (
+        ("page life", o.lifetime), ("in use", o.active_span), ("idle", o.idle_span),
+        ("refault delay", o.refault_delay), ("install", o.install_latency),
+    ):  # fmt: skip
+        if q:
+            low, high = q.p50_ci or (None, None)
+            ci = "-" if q.p50 is None else f"{duration(low)}..{'' if high is None else duration(high)}"
+            known = (duration(q.p50), ci, duration(q.p90), duration(q.p99), duration(q.max or None))
+            table.add_row(name, *known, str(q.n), str(q.censored))
+    return table
+
+
+def _growth(report: Report) -> Table | None:
+    """PAGE-S: page-seconds of the lives that the sender installed."""
+    found = sorted(((s.held_ns, p, s) for p in report.processes for s in p.senders), key=lambda row: -row[0])
+    if not found:
+        return None
+    table = _table("Who made them grow", "SENDER", "INSTALL", "DUP", "PAGE-S")
+    for held_ns, p, s in found[:MOST_SENDERS]:
+        sender = Text(f"{s.pid} {printable(s.comm)}", overflow="ellipsis")
+        table.add_row(*_who(p), sender, str(s.installs), str(s.duplicate_installs), f"{held_ns / 1e9:.3g}")
+    return table
+
+
+def _reclaimed(report: Report) -> Table | None:
+    if not report.reclaimers:
+        return None
+    table = Table(title="Reclaimed by", **_STYLE)
+    for column in ("PID", "COMM", "HOW", "PAGES"):
+        table.add_column(column, justify="left" if column in ("COMM", "HOW") else "right", no_wrap=True)
+    for r in report.reclaimers[:MOST_RECLAIMERS]:
+        table.add_row(str(r.pid), Text(printable(r.comm)), r.how, str(r.reclaims))
+    return table

@@ -44,6 +44,16 @@ class RecordingSource:
         elif not detached:
             self.note = f"{self._reader.path} has no DETACH event: the observation ended abruptly"
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """`note`, as reports take it."""
+        return (self.note,) if self.note else ()
+
+    @property
+    def fraction(self) -> float:
+        """How much of the file was read, 0 to 1."""
+        return self._reader.fraction
+
     def stop(self) -> None:
         self._stopped = True
 

@@ -1,0 +1,151 @@
+"""`binder-observe top`: a screen that refreshes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+from binder_observe.commands.options import POSITIVE, live_options
+from binder_observe.errors import ObserveError
+
+if TYPE_CHECKING:
+    from binder_observe.sources import Source
+    from binder_observe.top.collector import Collector
+    from binder_observe.top.playback import Playback
+
+_UNENDING_S = 1e8  # simulated seconds; a scenario's own end would come too soon for somebody who watches
+
+
+@click.command("top")
+@click.argument("file", metavar="[FILE]", required=False)
+@live_options
+@click.option(
+    "--simulate",
+    "scenario",
+    is_flag=False,
+    flag_value="steady",
+    metavar="[SCENARIO]",
+    help="Watch the simulator instead of this machine.  [default scenario: steady]",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="With --simulate: the seed of the scenario.")
+@click.option("--speed", type=POSITIVE, metavar="X", help="With FILE: play so many times as fast.  [default: 1]")
+@click.option("-o", "--output", metavar="FILE", help="Keep the events in FILE, too.")
+@click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
+def top(
+    file: str | None,
+    pids: tuple[int, ...],
+    duration: float | None,
+    interval: float,
+    latency: bool,
+    buffer_size: int,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    scenario: str | None,
+    seed: int,
+    speed: float | None,
+    output: str | None,
+    force: bool,
+) -> None:
+    """Watch processes on a screen that refreshes: sort, filter, pause, look into one; `?` is help, q quits.
+
+    FILE is a recording, which is played back. With --json the final report goes to stdout.
+
+    \b
+    Examples:
+      sudo binder-observe top
+      sudo binder-observe top -p 1234 -o trace.arrows
+      binder-observe top trace.arrows --speed 10
+      binder-observe top --simulate memory-pressure
+    """
+    _check_usage(file, scenario, pids, latency, seed, speed, output)
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise ObserveError("top needs a terminal; without top, binder-observe prints a line an interval")
+    from binder_observe.files import check_absent
+    from binder_observe.recording import RecordingWriter
+    from binder_observe.top import collector as collecting
+    from binder_observe.top.app import TopApp
+
+    check_absent(output, force)
+    notes: Callable[[], tuple[str, ...]] = tuple
+    playback: Playback | None = None
+    source: Source
+    clock: Callable[[], int]
+    if file is not None:
+        from binder_observe.sources.recording import RecordingSource
+        from binder_observe.top import playback as paced
+
+        source = played = playback = paced.Playback(RecordingSource(file), speed or 1.0)
+        notes, clock, what = (lambda: played.notes), (lambda: played.position_ns), file
+    elif scenario is not None:
+        from binder_observe.sources.simulator import SimulatorSource
+
+        source = simulated = SimulatorSource(scenario, seed=seed, duration_s=duration or _UNENDING_S, realtime=True)
+        clock, what = (lambda: simulated.kernel.trace.now), f"scenario {simulated.scenario.name}"
+    else:
+        from binder_observe.commands.live import ebpf_source
+
+        source = ebpf_source(pids, latency, buffer_size, quiet, verbose)
+        clock = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME)  # noqa: E731
+        what = "binder pages" + (f" of {', '.join(map(str, pids))}" if pids else "")
+    try:
+        writer = RecordingWriter(output, source.meta, force=force, flush_interval_s=0.75) if output else None
+    except BaseException:
+        source.close()
+        raise
+    collector = collecting.Collector(source, clock, interval_s=interval, notes=notes, whole=writer, duration_s=duration)
+    app = TopApp(collector, what, playback=playback, leave=duration is not None)
+    collector.start()
+    try:
+        app.run()
+    finally:
+        collector.stop()
+        collector.join()
+    if collector.error is not None:
+        raise collector.error
+    if app.return_code:
+        raise SystemExit(app.return_code)  # textual has printed the traceback
+    _say_goodbye(collector, as_json, quiet)
+
+
+def _check_usage(
+    file: str | None,
+    scenario: str | None,
+    pids: tuple[int, ...],
+    latency: bool,
+    seed: int,
+    speed: float | None,
+    output: str | None,
+) -> None:
+    if file is not None and scenario is not None:
+        raise click.UsageError("a recording or --simulate: leave one out")
+    if (file is not None or scenario is not None) and (pids or latency):
+        raise click.UsageError("--pid and --latency ask for this machine's kernel: leave them out, or the other")
+    if file is not None and output is not None:
+        raise click.UsageError("FILE is a recording already: leave --output out")
+    if file is None and speed is not None:
+        raise click.UsageError("--speed goes with a recording")
+    if scenario is None and seed:
+        raise click.UsageError("--seed goes with --simulate")
+
+
+def _say_goodbye(collector: Collector, as_json: bool, quiet: bool) -> None:
+    """What the numbers were worth, and where the events are, once the terminal is as it was."""
+    from binder_observe.commands.live import write_report
+    from binder_observe.reports.terminal import quality
+    from binder_observe.top.lines import saved
+    from binder_observe.top.text import plain
+
+    frame = collector.frame
+    if frame is None:
+        return
+    if not quiet:
+        click.echo(plain(quality(frame.report)), err=True)
+        if collector.saving:
+            click.echo(saved(collector.saving, frame.begin_ns), err=True)
+    if as_json:
+        write_report(frame.report, as_json)
