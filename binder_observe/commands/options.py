@@ -21,6 +21,13 @@ def _bytes(ctx: click.Context, param: click.Parameter, value: str) -> int:
 
 POSITIVE = click.FloatRange(min=0, min_open=True)
 
+check_option = click.option(
+    "--check",
+    type=POSITIVE,
+    metavar="S",
+    help="Compare with the kernel's own counts every so many seconds, not only at the end.",
+)
+
 
 def live_options(function: F) -> F:
     """What to trace, for how long, and what to show meanwhile."""
@@ -35,8 +42,6 @@ def live_options(function: F) -> F:
                          help="Probe every start and end of the tracepoint class: more events, and durations."),
             click.option("--buffer-size", callback=_bytes, metavar="SIZE", default="8M", show_default=True,
                          help="Size of the BPF ring buffer: a power of two of pages."),
-            click.option("--check", type=POSITIVE, metavar="S",
-                         help="Compare with the kernel's own counts every so many seconds, not only at the end."),
             click.option("-j", "--json", "as_json", is_flag=True, help="Print the report as JSON."),
             click.option("-q", "--quiet", is_flag=True, help="Nothing on stderr but errors."),
             click.option("-v", "--verbose", is_flag=True, help="Say what is attached, and how."),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
-from binder_observe.commands.options import live_options
+from binder_observe.commands.options import check_option, live_options
 
 
 @click.command("record")
 @live_options
+@check_option
 @click.option("-o", "--output", metavar="FILE", required=True, help="Where the events go; mode 0600.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite FILE.")
 def record(
