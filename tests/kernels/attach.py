@@ -123,19 +123,21 @@ def main() -> None:
 
     script = 'n=0; while :; do n=$((n + 1)); "$0" "$1" "$2/traffic$n"; done'
     command = ["bash", "-c", script, workload, str(lists / "traffic.requests"), str(results)]
-    traffic = subprocess.Popen(command)
+    traffic = subprocess.Popen(command, start_new_session=True)
     try:
         for n in range(times):
             observer.again()
             while observer.observation.tracker.events < 200 * (n % 5):  # from some events to some thousand
                 observer.look()
+            os.killpg(traffic.pid, signal.SIGSTOP)  # nobody begins the next list
             signal_all(workload, signal.SIGSTOP)
             observer.until_quiet()
             observer.write_down(f"traffic {n}")
             signal_all(workload, signal.SIGCONT)
+            os.killpg(traffic.pid, signal.SIGCONT)
             print(f"traffic {n}: {time.monotonic():.1f}", flush=True)
     finally:
-        traffic.kill()
+        os.killpg(traffic.pid, signal.SIGKILL)
         signal_all(workload, signal.SIGKILL)
         traffic.wait()
     observer.source.close()
