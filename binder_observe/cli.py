@@ -15,7 +15,7 @@ from typing import Any, Final
 import click
 
 from binder_observe import __version__
-from binder_observe.commands.options import live_options
+from binder_observe.commands.options import check_option, live_options
 from binder_observe.errors import ObserveError
 
 # command -> (module, one-line help): modules are imported when their command runs, and `--help` stays quick
@@ -69,6 +69,7 @@ class Commands(click.Group):
     epilog=EXAMPLES,
 )
 @live_options
+@check_option
 @click.option(
     "--simulate",
     "scenario",

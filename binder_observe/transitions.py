@@ -370,6 +370,10 @@ def run(  # type: ignore[no-untyped-def]
                     page.entered = Kind.LOST
                 _begin(page, page.birth_ns, page.began, 0)
                 page.state = _BEFORE[k]
+            if do == Do.DUPLICATE and started < 0 and page.entered == Kind.SNAPSHOT_ACTIVE:
+                # begun before anybody looked, and read from the kernel when it was all but done: its life begins now
+                do = np.uint8(Do.INSTALL)
+                page.state = State.FREE
             was = page.state
             after = np.uint8(_AFTER[k])
             if (

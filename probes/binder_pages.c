@@ -7,7 +7,7 @@
  * The loader defines, from BTF: ALLOC_PID, ALLOC_SIZE, ALLOC_HIGH (offsets in struct binder_alloc), PROC_ALLOC,
  * PROC_CONTEXT, PROC_TSK (in struct binder_proc), CONTEXT_NAME (struct binder_context), TASK_COMM (struct
  * task_struct); from the user's options: RING_PAGES, MAX_ALLOCS, FILTER_OWNER, LATENCY; and SPARES where tracepoints can
- * be preempted.
+ * be preempted. Where page states can be read, snapshot.c is appended to this file: bcc rewrites only one.
  */
 #include <uapi/linux/ptrace.h>
 #include "record.h"
@@ -15,8 +15,9 @@
 /* What the kernel side remembers of a live binder_alloc. Number 0: the owner filter does not want it. */
 struct known {
 	u32 number;
-	u32 lost; /* events that found no room in the ring */
-	u64 last; /* identity() of the last event that happened under the alloc's lock */
+	u32 lost;   /* events that found no room in the ring */
+	u64 last;   /* identity() of the last event that happened under the alloc's lock */
+	u32 walked; /* number of the last walk that has read its pages, from 1 */
 };
 
 BPF_RINGBUF_OUTPUT(ring, RING_PAGES);
@@ -24,6 +25,7 @@ BPF_TABLE("hash", u64, struct known, allocs, MAX_ALLOCS);
 BPF_TABLE("hash", u32, struct description, descriptions, MAX_ALLOCS); /* by number, removed by the collector */
 BPF_TABLE("hash", u32, u8, owners, 4096);
 BPF_TABLE("hash", u32, u64, in_mmap, 4096);    /* tid -> alloc, from entry to return */
+BPF_TABLE("hash", u64, u32, mapping, 4096);    /* alloc -> tid, likewise */
 BPF_TABLE("hash", u32, u64, in_release, 4096); /* tid -> alloc */
 BPF_TABLE("array", u32, u32, last_number, 1);
 BPF_TABLE("lru_hash", u32, u64, last_install, 4096); /* tid -> identity() of its last install event */
@@ -349,6 +351,7 @@ int mmap_entry(struct pt_regs *ctx)
 	u64 alloc = PT_REGS_PARM1(ctx);
 
 	in_mmap.update(&tid, &alloc);
+	mapping.update(&alloc, &tid);
 	return 0;
 }
 
@@ -362,11 +365,12 @@ int mmap_return(struct pt_regs *ctx)
 		return 0;
 	alloc = *entered;
 	in_mmap.delete(&tid);
-	if ((int)PT_REGS_RC(ctx))
-		return 0;
-	/* A new mapping is a new alloc, whatever was at this address before. */
-	allocs.delete(&alloc);
-	note(alloc, read_u64(alloc + ALLOC_SIZE) / PAGE_SIZE, MMAP);
+	if (!(int)PT_REGS_RC(ctx)) {
+		/* A new mapping is a new alloc, whatever was at this address before. */
+		allocs.delete(&alloc);
+		note(alloc, read_u64(alloc + ALLOC_SIZE) / PAGE_SIZE, MMAP);
+	}
+	mapping.delete(&alloc);
 	return 0;
 }
 

@@ -19,8 +19,24 @@ enum kind {
 	UNMAP_USER_END = 10,
 	RELEASE_START = 11,
 	RELEASE_END = 12,
+	SNAPSHOT_HIGH = 19,
 	MMAP = 25,
 };
+
+/*
+ * A record of this kind is the states of up to 32 pages, and the collector makes SNAPSHOT_* events of it: `page` is the first
+ * page, `cpu` how many there are (0: it says nothing), bit N of `tgid` is set if page + N is installed, and of `tid` if
+ * that is on the LRU. A SNAPSHOT_HIGH of `cpu` 0 says nothing, either.
+ */
+#define SNAPSHOT_PAGES 63
+#define SNAPSHOT_PAGES_MOST 32
+
+/* What one run of the program that makes them says. */
+#define WALK_DONE 0
+#define WALK_STEP 1  /* there is more */
+#define WALK_BUSY 2  /* the alloc is changing: again, a little later */
+#define WALK_FULL 3  /* no room in the ring: again, once it is read */
+#define WALK_PATIENCE 1000 /* how often in a row an alloc may be busy until it is left out */
 
 /* Every record has this size, so that the collector can view the whole ring as one array. */
 struct record {

@@ -209,13 +209,13 @@ def test_no_btf(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr() == ("", "")  # libbpf has opinions of its own
 
 
-def test_no_libbpf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nolibbpf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
         raise OSError(f"{name}: cannot open shared object file")
 
     write_kernel(tmp_path)
     monkeypatch.setattr(ctypes, "CDLL", missing)
-    btf_module._libbpf.cache_clear()
+    btf_module.libbpf.cache_clear()
     with pytest.raises(UnsupportedError, match="libbpf"):
         Btf.load(tmp_path)
 

@@ -124,6 +124,7 @@ def test_overwriting_needs_force(recording: Path, tmp_path: Path) -> None:
         (["-d", "-1"], ["-1"]),
         (["--buffer-size", "many"], ["many"]),
         (["--simulate", "-p", "1"], ["--pid", "--simulate"]),
+        (["--simulate", "--check", "1"], ["--check", "--simulate"]),
         (["--seed", "7", "-p", "1"], ["--seed"]),
         (["-p", "1", "report", "x"], ["after the command"]),
         (["report"], ["FILE"]),

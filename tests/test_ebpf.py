@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
-from binder_observe.errors import ObserveError
-from binder_observe.events import EventBatch, Kind
-from binder_observe.sources.ebpf import EbpfSource, check_pids
+from binder_observe.errors import ObserveError, UnsupportedError
+from binder_observe.events import EventBatch, Kind, concat
+from binder_observe.sources.ebpf import EbpfSource
+from binder_observe.sources.pids import check_pids
 from binder_observe.sources.probes import check_ring_bytes, tracepoints_are_preemptible
 from binder_observe.sources.ring import RECORD
+from binder_observe.sources.snapshot import PAGES, Step
 from binder_observe.tracker import PageTracker
 
 
@@ -26,6 +29,27 @@ class Kernel:
         self.waiting: list[Any] = []
         self.forgotten: list[int] = []
         self.misses = [0]
+        self.walk: list[Step | tuple[int, ...] | Exception] = []  # what runs of the walk say, and put into the ring
+        self.walks = 0
+        self.detached = False
+
+    def attach(self) -> None:
+        pass
+
+    def detach(self) -> None:
+        self.detached = True
+
+    def walk_step(self) -> Step:
+        assert not self.detached
+        while self.walk:
+            step = self.walk.pop(0)
+            if isinstance(step, Exception):
+                raise step
+            if isinstance(step, Step):
+                return step
+            self.waiting.append(step)
+        self.walks += 1
+        return Step.DONE
 
     def description(self, number: int) -> tuple[int, int, int, str, str] | None:
         return self.descriptions.get(number)
@@ -51,7 +75,7 @@ class Kernel:
 @pytest.fixture
 def live(monkeypatch: pytest.MonkeyPatch) -> tuple[EbpfSource, Kernel]:
     monkeypatch.setattr("binder_observe.sources.ebpf._LONGEST_S", 0.001)
-    monkeypatch.setattr("binder_observe.sources.ebpf._comm", lambda tgid: f"task{tgid}")
+    monkeypatch.setattr("binder_observe.sources.ebpf.comm", lambda tgid: f"task{tgid}")
     kernel = Kernel()
     kernel.descriptions = {1: (100, 254, 0, "server", "binder"), 2: (200, 62, 9, "late", "hwbinder")}
     source = EbpfSource.__new__(EbpfSource)
@@ -161,6 +185,117 @@ def test_a_miss_that_a_spare_is_about_to_take_is_no_gap(live: tuple[EbpfSource, 
     source, kernel = live
     kernel.misses = [1, 1, 0, 0]
     assert not source._unaccounted()
+
+
+def states(ts: int, alloc: int, first: int, installed: int, parked: int, count: int, lost: int = 0) -> tuple[int, ...]:
+    """What one run of the walk puts into the ring."""
+    return (ts, alloc, first, installed, parked, lost, count, PAGES, 0)
+
+
+def observed(source: EbpfSource, *, rounds: int) -> EventBatch:
+    """What `batches()` yields when it is stopped after so many."""
+    found = []
+    for n, taken in enumerate(source.batches(), 1):
+        found.append(taken)
+        if n == rounds:
+            source.stop()
+    return concat(found)
+
+
+@pytest.fixture
+def walking(live: tuple[EbpfSource, Kernel]) -> Iterator[tuple[EbpfSource, Kernel]]:
+    source, kernel = live
+    source._wake = os.eventfd(0, os.EFD_NONBLOCK)
+    source._pidfds = []
+    source._walks = True
+    kernel.descriptions[3] = (300, 3, 2, "idle", "binder")
+    yield source, kernel
+    os.close(source._wake)
+
+
+def test_pages_from_before_attach_are_told_before_anything_else(walking: tuple[EbpfSource, Kernel]) -> None:
+    source, kernel = walking
+    kernel.walk = [
+        states(5, 3, 0, 0b011, 0b010, 2), Step.MORE, Step.BUSY, Step.FULL, record(6, Kind.FREE_LRU_START, 3),
+        states(7, 3, 2, 0, 0, 1), Step.MORE,
+    ]  # fmt: skip
+    found = observed(source, rounds=6)
+    assert rows(found)[:8] == [
+        ("ATTACH", 0, 0, 0, None),
+        ("ALLOC", 3, 3, 300, "binder"),
+        ("SNAPSHOT_HIGH", 3, 2, 0, None),
+        ("PROCESS", 0, 0, 300, "idle"),
+        ("SNAPSHOT_ACTIVE", 3, 0, 0, None),
+        ("SNAPSHOT_LRU", 3, 1, 0, None),
+        ("PROCESS", 0, 0, 7, "task7"),
+        ("FREE_LRU_START", 3, 0, 7, None),
+    ]
+    assert rows(found)[8] == ("SNAPSHOT_FREE", 3, 2, 0, None)
+    assert kernel.walks == 1
+    tracker = PageTracker()
+    tracker.update(found)
+    (state,) = tracker.allocs()
+    assert (state.active, state.lru, state.free, state.unknown, state.unexplained) == (0, 2, 1, 0, 0)
+
+
+def test_a_batch_can_be_hurried(walking: tuple[EbpfSource, Kernel]) -> None:
+    source, _ = walking
+    coming = source.batches()
+    for _ in range(3):
+        next(coming)
+    source.hurry()
+    next(coming)
+    with pytest.raises(BlockingIOError):  # it was heard, and the batch after it waits again
+        os.eventfd_read(source._wake)
+
+
+def test_states_are_read_again_after_a_gap_and_before_the_end(walking: tuple[EbpfSource, Kernel]) -> None:
+    source, kernel = walking
+    kernel.walk = [states(5, 3, 0, 0b001, 0, 3), Step.DONE]
+    tracker = PageTracker()
+    for n, taken in enumerate(source.batches()):
+        tracker.update(taken)
+        if n == 1:
+            kernel.waiting = [record(6, Kind.FREE_LRU_START, 3, 1, lost=2)]
+            kernel.lost = {3: (2, False)}
+            kernel.walk = [states(9, 3, 0, 0b110, 0b010, 3, lost=2)]
+            source.stop()
+    assert kernel.detached
+    (state,) = tracker.allocs()
+    assert (state.active, state.lru, state.free, state.unknown) == (1, 1, 1, 0)
+    assert state.lost_events == 2
+
+
+def test_states_from_before_a_gap_are_not_put_behind_it(live: tuple[EbpfSource, Kernel]) -> None:
+    source, _ = live
+    found = batch(
+        source, record(1, Kind.MMAP, 1, 254, 7), record(4, Kind.ALLOC_PAGE_START, lost=1), states(3, 1, 0, 1, 0, 1)
+    )
+    assert [kind for kind, *_ in rows(found)][-2:] == ["LOST", "ALLOC_PAGE_START"]
+    assert rows(batch(source, states(5, 1, 0, 1, 0, 1, lost=1))) == [("SNAPSHOT_ACTIVE", 1, 0, 0, None)]
+    assert rows(batch(source, states(6, 1, 0, 1, 0, 1, lost=0))) == []
+
+
+def test_a_kernel_that_runs_no_program_on_demand_is_done_without(walking: tuple[EbpfSource, Kernel]) -> None:
+    source, kernel = walking
+    kernel.walk = [UnsupportedError("no such thing here")]
+    source._attach()
+    assert source._notes == ["page states cannot be read: no such thing here"]
+    assert [kind for kind, *_ in rows(observed(source, rounds=2))] == ["ATTACH", "DETACH"]
+    assert kernel.walks == 0
+
+
+def test_events_from_when_only_some_probes_were_attached_are_left_out(live: tuple[EbpfSource, Kernel]) -> None:
+    source, kernel = live
+    source._attach_ns = 10
+    found = batch(
+        source,
+        record(3, Kind.ALLOC_LRU_START),
+        record(4, Kind.RELEASE_END, 2),
+        record(11, Kind.FREE_LRU_START),
+    )
+    assert [(kind, alloc) for kind, alloc, *_ in rows(found) if alloc] == [("ALLOC", 1), ("FREE_LRU_START", 1)]
+    assert kernel.forgotten == [2]
 
 
 def test_pids_are_checked() -> None:

@@ -20,7 +20,7 @@ LAYERS = (
     ("sources", "recording", "simulator", "doctor"),
     ("rows", "transitions", "tracker"),
     ("lifetimes",),
-    ("observation", "analysis"),
+    ("observation", "audit", "analysis"),
     ("history",),
     ("frames",),
     ("plots",),

@@ -69,6 +69,12 @@ def test_the_simulated_leak_is_where_it_was_made() -> None:
         observation.feed(one)
     leaked = {p.state.comm: p.leak_suspects for p in summarize(observation).processes}
     assert leaked["leaky.service"] > 10
+    for p in summarize(observation).processes:
+        assert sum(s.pages for s in p.leak_senders) == p.leak_suspects  # five senders at most send to it
+        assert {s.comm for s in p.leak_senders} <= {
+            "leaky.service",
+            "healthy.service",
+        } or p.state.comm == "leaky.service"
     assert leaked["healthy.service"] == 0
     states = {a.comm: observation.tracker.page_states(a.alloc) for a in observation.tracker.allocs()}
     assert all(n <= (states[comm] == State.ACTIVE).sum() for comm, n in leaked.items())

@@ -27,11 +27,12 @@ class Bpf:
     fails = ""
     made: ClassVar[list[Bpf]]
 
-    def __init__(self, src_file: str, cflags: list[str]) -> None:
+    def __init__(self, text: str, cflags: list[str]) -> None:
         os.write(2, b"warning: noise of the compiler\n")
         if self.fails:
             os.write(2, f"{self.fails}\n".encode())
             raise Exception("Failed to compile BPF module")
+        self.text = text
         self.cflags = cflags
         self.calls: list[tuple[str, str]] = []
         self.funcs: dict[bytes, object] = {}

@@ -75,6 +75,29 @@ def test_what_goes_on_is_censored() -> None:
     assert only(tracker).lru_ns == 79
 
 
+def test_an_install_under_way_at_attach_is_one_wherever_the_snapshot_stands() -> None:
+    end, other = install(9)[1], install(19, task=201)[1]
+    for rows in (
+        [row(5, Kind.SNAPSHOT_ACTIVE), end],
+        [row(5, Kind.SNAPSHOT_FREE), end],
+        [end, row(15, Kind.SNAPSHOT_ACTIVE)],
+    ):
+        tracker, lives = track(attach(), found(), rows, other)
+        state = only(tracker)
+        assert (state.installs, state.duplicate_installs, state.unexplained) == (1, 1, 0)
+        assert (state.active, state.free, state.unknown) == (1, 0, 3)
+        assert not len(lives)
+        assert life(tracker.alive())["began"] == Began.INSTALLED
+        assert life(tracker.alive())["birth_ns"] == 10
+
+
+def test_a_race_that_is_lost_to_a_page_from_before_attach_is_a_duplicate() -> None:
+    tracker, _ = track(attach(), found(), row(5, Kind.SNAPSHOT_ACTIVE), install(9))
+    state = only(tracker)
+    assert (state.installs, state.duplicate_installs, state.unexplained) == (0, 1, 0)
+    assert life(tracker.alive())["began"] == Began.BEFORE_ATTACH
+
+
 def test_a_second_end_is_a_duplicate_and_no_new_life() -> None:
     start, end = Kind.ALLOC_PAGE_START, Kind.ALLOC_PAGE_END
     tracker, lives = track(

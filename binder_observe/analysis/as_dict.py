@@ -32,7 +32,7 @@ def as_dict(report: Report) -> dict[str, object]:
         "unexplained_by_transition": report.unexplained,
         "duplicate_installs": sum(p.state.duplicate_installs for p in report.processes),
         "failed_installs": sum(p.state.failed_installs for p in report.processes),
-        "audit": {"checked": False, "agreed": None},
+        "audit": report.audit.to_dict(),
         "notes": list(report.notes),
         "findings": [asdict(finding) for finding in report.findings],
         "metadata_cost": report.metadata.to_dict(),
@@ -94,6 +94,7 @@ def _process(process: ProcessReport) -> dict[str, object]:
         "sending_processes": process.sending_processes,
         "long_idle_pages": process.long_idle_pages,
         "leak_suspects": process.leak_suspects,
+        "leak_senders": [asdict(sender) for sender in process.leak_senders],
     }
 
 

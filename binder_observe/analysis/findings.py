@@ -12,7 +12,16 @@ from typing import Final
 
 from binder_observe.analysis.names import printable
 from binder_observe.analysis.quantities import duration
-from binder_observe.analysis.report import LONG_IDLE_NS, Finding, ProcessReport, Reclaimer, Report, Sender, Severity
+from binder_observe.analysis.report import (
+    LONG_IDLE_NS,
+    Finding,
+    LeakSender,
+    ProcessReport,
+    Reclaimer,
+    Report,
+    Sender,
+    Severity,
+)
 
 MOST_A_RULE: Final = 3  # mappings named for the same reason; the others are counted
 _ORDER: Final[dict[Severity, int]] = {"high": 0, "medium": 1, "info": 2}
@@ -59,7 +68,7 @@ def _who(process: ProcessReport) -> str:
     return f"pid {s.pid} {printable(s.comm)} ({printable(s.context)})"
 
 
-def _task(task: Sender | Reclaimer) -> str:
+def _task(task: Sender | Reclaimer | LeakSender) -> str:
     return f"pid {task.pid} {printable(task.comm)}"
 
 
@@ -112,8 +121,8 @@ def _failed_installs(report: Report) -> Iterator[Candidate]:
 def _leak_suspects(report: Report) -> Iterator[Candidate]:
     for p in report.processes:
         if p.leak_suspects:
-            first = p.senders[0] if p.senders else None
-            most = f"; most page-time came from {_task(first)}" if first else ""
+            first = p.leak_senders[0] if p.leak_senders else None
+            most = f"; {_task(first)} took {first.pages} of them into use" if first else ""
             yield p.leak_suspects, f"{_who(p)}: {p.leak_suspects} pages in use for far longer than its others{most}", p
 
 

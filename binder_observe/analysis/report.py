@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from binder_observe.analysis.metadata import MetadataCost
+from binder_observe.audit import UNCHECKED, Audit
 from binder_observe.lifetimes import Quantiles
 from binder_observe.sources import Meta
 from binder_observe.tracker import AllocState
@@ -33,6 +34,15 @@ class Sender:
     duplicate_installs: int
     held_ns: int
     used_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LeakSender:
+    """A process that installed or reused suspected pages when their stay in use began."""
+
+    pid: int
+    comm: str | None
+    pages: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +90,7 @@ class ProcessReport:
 
     `senders` are the five that installed pages and hold most page-time; `busiest` is the one of the `sending_processes`
     that keeps most pages in use. `long_idle_pages` have lain on the LRU for longer than LONG_IDLE_NS at the end;
-    `leak_suspects` are pages that `analysis.leaks` suspects.
+    `leak_suspects` are pages that `analysis.leaks` suspects, `leak_senders` who took them into use, most pages first.
     """
 
     state: AllocState
@@ -96,6 +106,7 @@ class ProcessReport:
     sending_processes: int = 0
     long_idle_pages: int = 0
     leak_suspects: int = 0
+    leak_senders: tuple[LeakSender, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +137,7 @@ class Report:
     notes: tuple[str, ...]
     overall: Overall = Overall()
     reclaimers: tuple[Reclaimer, ...] = ()  # most reclaims first
+    audit: Audit = UNCHECKED
     findings: tuple[Finding, ...] = ()  # most severe first; none when nothing stands out
 
     def to_dict(self) -> dict[str, object]:

@@ -13,7 +13,17 @@ import numpy as np
 from binder_observe.analysis import leaks
 from binder_observe.analysis.findings import findings
 from binder_observe.analysis.metadata import metadata_cost
-from binder_observe.analysis.report import LONG_IDLE_NS, Finding, Overall, ProcessReport, Reclaimer, Report, Sender
+from binder_observe.analysis.report import (
+    LONG_IDLE_NS,
+    Finding,
+    LeakSender,
+    Overall,
+    ProcessReport,
+    Reclaimer,
+    Report,
+    Sender,
+)
+from binder_observe.audit import UNCHECKED, Audit
 from binder_observe.lifetimes.reclaims import ReclaimTotal
 from binder_observe.lifetimes.totals import Measure, SenderTotal
 from binder_observe.observation import Observation
@@ -25,7 +35,7 @@ __all__ = ["Finding", "Overall", "ProcessReport", "Reclaimer", "Report", "Sender
 MOST_SENDERS: Final = 5
 
 
-def summarize(observation: Observation, notes: tuple[str, ...] = ()) -> Report:
+def summarize(observation: Observation, notes: tuple[str, ...] = (), audit: Audit = UNCHECKED) -> Report:
     """The report as of the last event; processes sorted by pages held, then pid."""
     tracker = observation.tracker
     totals = observation.totals()
@@ -52,7 +62,8 @@ def summarize(observation: Observation, notes: tuple[str, ...] = ()) -> Report:
                 busiest=max((s for s in sent if s.used_ns), key=lambda s: s.used_ns, default=None),
                 sending_processes=len(sent),
                 long_idle_pages=idle.get(state.alloc, 0),
-                leak_suspects=suspects.get(state.alloc, 0),
+                leak_suspects=sum(suspects[state.alloc].values()) if state.alloc in suspects else 0,
+                leak_senders=_leak_senders(suspects.get(state.alloc, Counter()), tracker.comms),
             )
         )
     processes.sort(key=lambda p: (p.state.released, -(p.state.active + p.state.lru), p.state.pid, p.state.alloc))
@@ -73,7 +84,8 @@ def summarize(observation: Observation, notes: tuple[str, ...] = ()) -> Report:
             sum(p.state.active_ns + p.state.lru_ns for p in processes),
             tracker.end_ns - begin,
         ),
-        notes=(*notes, *_notes(processes, tracker.lost_events)),
+        notes=(*notes, *observation.meta.notes, *_notes(processes, tracker.lost_events)),
+        audit=audit,
         overall=Overall(
             lifetime=over_all.get(Measure.LIFETIME),
             active_span=over_all.get(Measure.ACTIVE_SPAN),
@@ -88,24 +100,32 @@ def summarize(observation: Observation, notes: tuple[str, ...] = ()) -> Report:
     return replace(report, findings=findings(report))
 
 
-def _long_stays(tracker: PageTracker, norms: Mapping[int, int | None]) -> tuple[Counter[int], Counter[int]]:
-    """Pages at the end by alloc: those that `leaks` suspects, and those that have been idle for long."""
+def _long_stays(tracker: PageTracker, norms: Mapping[int, int | None]) -> tuple[dict[int, Counter[int]], Counter[int]]:
+    """Pages at the end by alloc: those that `leaks` suspects, by who took them into use (0: unknown), and those that
+    have been idle for long."""
     spans = tracker.open_spans()
     ages = spans["until_ns"] - spans["since_ns"]
     idle = spans["alloc"][(spans["state"] == State.LRU) & (ages > LONG_IDLE_NS)]
     active = spans["state"] == State.ACTIVE
-    alloc, ages = spans["alloc"][active], ages[active]
-    suspects: Counter[int] = Counter()
+    alloc, starter, ages = spans["alloc"][active], spans["starter"][active], ages[active]
+    suspects: dict[int, Counter[int]] = {}
     # the spans of an alloc stand together
     for begin, end in pairwise([*np.flatnonzero(np.diff(alloc.astype(np.int64), prepend=-1)).tolist(), len(alloc)]):
         number = int(alloc[begin])
-        suspects[number] = int(leaks.suspects(ages[begin:end], norms.get(number)).sum())
+        suspected = leaks.suspects(ages[begin:end], norms.get(number))
+        if suspected.any():
+            suspects[number] = Counter(starter[begin:end][suspected].tolist())
     return suspects, Counter(idle.tolist())
 
 
 def _sender(total: SenderTotal, comms: Mapping[int, str]) -> Sender:
     t = total
     return Sender(t.tgid, comms.get(t.tgid), t.installs, t.duplicates, t.held_ns, t.used_ns)
+
+
+def _leak_senders(pages: Counter[int], comms: Mapping[int, str]) -> tuple[LeakSender, ...]:
+    known = sorted(((n, tgid) for tgid, n in pages.items() if tgid), key=lambda found: (-found[0], found[1]))
+    return tuple(LeakSender(tgid, comms.get(tgid), n) for n, tgid in known[:MOST_SENDERS])
 
 
 def _reclaimers(totals: Iterable[ReclaimTotal], comms: Mapping[int, str]) -> tuple[Reclaimer, ...]:

@@ -13,6 +13,7 @@ from binder_observe.errors import ObserveError, UnsupportedError
 if TYPE_CHECKING:
     from binder_observe.analysis.summary import Report
     from binder_observe.sources import Source
+    from binder_observe.sources.ebpf import EbpfSource
 
 
 def live(
@@ -25,6 +26,7 @@ def live(
     as_json: bool,
     quiet: bool,
     verbose: bool,
+    check: float | None,
     scenario: str | None,
     seed: int,
     realtime: bool,
@@ -32,12 +34,15 @@ def live(
     force: bool,
 ) -> None:
     """Observes and prints the report."""
+    from binder_observe.commands.checking import kernel_counts
     from binder_observe.commands.observe import observe
     from binder_observe.files import check_absent
 
     check_absent(output, force)
     if scenario is not None and (pids or latency):
         raise click.UsageError("--pid and --latency ask for this machine's kernel, --simulate for none: leave one out")
+    if scenario is not None and check is not None:
+        raise click.UsageError("--check asks for this machine's kernel, --simulate for none: leave one out")
     if scenario is None and (realtime or seed):
         raise click.UsageError("--realtime and --seed go with --simulate")
     if scenario is None and not pids and not _has_binder():
@@ -47,6 +52,7 @@ def live(
             err=True,
         )
         scenario = "steady"
+    counts = None
     if scenario is not None:
         from binder_observe.sources.simulator import SimulatorSource
 
@@ -54,16 +60,17 @@ def live(
         banner = f"Simulating binder pages (scenario {scenario})... Hit Ctrl-C to end."
         duration = None  # the simulated clock keeps it
     else:
-        source = ebpf_source(pids, latency, buffer_size, quiet, verbose)
+        source = machine = ebpf_source(pids, latency, buffer_size, quiet, verbose)
         banner = "Tracing binder pages... Hit Ctrl-C to end."
+        counts = kernel_counts(machine, check)
     report = observe(
         source, duration=duration, interval=interval, output=output, force=force, quiet=quiet, banner=banner,
-        screen=not as_json,
+        screen=not as_json, counts=counts,
     )  # fmt: skip
     write_report(report, as_json)
 
 
-def ebpf_source(pids: tuple[int, ...], latency: bool, buffer_size: int, quiet: bool, verbose: bool) -> Source:
+def ebpf_source(pids: tuple[int, ...], latency: bool, buffer_size: int, quiet: bool, verbose: bool) -> EbpfSource:
     """The attached live source; raises UnsupportedError with the first thing that this machine lacks."""
     from binder_observe import doctor
     from binder_observe.sources.probes import check_ring_bytes
@@ -84,7 +91,8 @@ def ebpf_source(pids: tuple[int, ...], latency: bool, buffer_size: int, quiet: b
             mend = check.mend.replace("sudo binder-observe doctor", "sudo binder-observe") if check.mend else None
             raise UnsupportedError(f"{check.title}: {check.detail}", mend)
 
-    from binder_observe.sources.ebpf import EbpfSource, check_pids
+    from binder_observe.sources.ebpf import EbpfSource
+    from binder_observe.sources.pids import check_pids
 
     check_pids(pids)
     # The tracker's loop is compiled (or read from its cache) before anything is attached.

@@ -13,6 +13,9 @@ from typing import Any
 import click
 
 from binder_observe.analysis.summary import Report, summarize
+from binder_observe.audit import UNCHECKED
+from binder_observe.commands.checking import Checker, KernelCounts
+from binder_observe.events import EventBatch
 from binder_observe.observation import Observation
 from binder_observe.recording import RecordingWriter
 from binder_observe.reports import terminal
@@ -29,18 +32,20 @@ def observe(
     quiet: bool = False,
     banner: str | None = None,
     screen: bool = True,
+    counts: KernelCounts | None = None,
 ) -> Report:
     """Feeds every batch of the source to the tracker, and to a recording when `output` is given; closes the source.
 
     Ends at the source's end, after `duration` seconds, or by SIGINT or SIGTERM. On a terminal a table refreshes on
     stderr every `interval` seconds (with `screen`), otherwise it gets a line; `quiet` keeps stderr empty.
+    With `counts`, what is tracked is compared with the kernel's own counts in the end, or more often.
 
-    Raises ObserveError when the recording cannot be written; what was flushed before is on disk.
+    Raises ObserveError when the recording cannot be written, or the kernel's counts cannot be read; what was flushed
+    before is on disk.
     """
     observation = Observation(source.meta)
     with ExitStack() as stack:
         stack.callback(source.close)
-        stack.enter_context(_stopped_by_signals(source))
         # Flushed well within the second that a crash may cost at most, given that the source is read every 0.1 s.
         writer = (
             stack.enter_context(RecordingWriter(output, source.meta, force=force, flush_interval_s=0.75))
@@ -50,31 +55,53 @@ def observe(
         if banner and not quiet:
             click.echo(banner, err=True)
         view = None if quiet else stack.enter_context(_view(screen))
-        begin = shown = time.monotonic()
-        for batch in source.batches():
-            if writer:
-                writer.write(batch)
-            observation.feed(batch)
+        batches = source.batches()
+
+        def take() -> EventBatch | None:
+            batch = next(batches, None)
+            if batch is not None:
+                if writer:
+                    writer.write(batch)
+                observation.feed(batch)
+            return batch
+
+        checker = Checker(counts, observation, take) if counts else None
+        stopping = stack.enter_context(_stopped_by_signals(source, at_once=checker is None))
+        stopped = False
+        begin = shown = checked = time.monotonic()
+        while take() is not None:
             now = time.monotonic()
-            if duration is not None and now - begin >= duration:
+            if not stopped and (stopping or (duration is not None and now - begin >= duration)):
+                if checker:
+                    checker.check()
                 source.stop()
+                stopped = True
+            elif checker and counts and not stopped and counts.every is not None and now - checked >= counts.every:
+                checker.check()
+                checked = time.monotonic()
             if view and now - shown >= interval:
                 shown = now
-                view(summarize(observation))
-    return summarize(observation)
+                view(summarize(observation, audit=checker.audit if checker else UNCHECKED))
+    return summarize(observation, audit=checker.audit if checker else UNCHECKED)
 
 
 @contextmanager
-def _stopped_by_signals(source: Source) -> Iterator[None]:
-    """The first SIGINT or SIGTERM ends the observation in order; a second SIGINT ends the program."""
+def _stopped_by_signals(source: Source, *, at_once: bool) -> Iterator[list[int]]:
+    """The first SIGINT or SIGTERM ends the observation in order; a second SIGINT ends the program.
+
+    Yields a list that is not empty from the first signal on. The source is stopped `at_once`, or by the caller.
+    """
+    signals: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
-        source.stop()
+        signals.append(number)
+        if at_once:
+            source.stop()
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield signals
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

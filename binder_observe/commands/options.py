@@ -21,6 +21,13 @@ def _bytes(ctx: click.Context, param: click.Parameter, value: str) -> int:
 
 POSITIVE = click.FloatRange(min=0, min_open=True)
 
+check_option = click.option(
+    "--check",
+    type=POSITIVE,
+    metavar="S",
+    help="Compare with the kernel's own counts every so many seconds, not only at the end.",
+)
+
 
 def live_options(function: F) -> F:
     """What to trace, for how long, and what to show meanwhile."""

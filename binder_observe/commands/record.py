@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
-from binder_observe.commands.options import live_options
+from binder_observe.commands.options import check_option, live_options
 
 
 @click.command("record")
 @live_options
+@check_option
 @click.option("-o", "--output", metavar="FILE", required=True, help="Where the events go; mode 0600.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite FILE.")
 def record(
@@ -20,6 +21,7 @@ def record(
     as_json: bool,
     quiet: bool,
     verbose: bool,
+    check: float | None,
     output: str,
     force: bool,
 ) -> None:
@@ -29,6 +31,7 @@ def record(
     Example:
       sudo binder-observe record -o trace.arrows -d 60
     """
+    from binder_observe.commands.checking import kernel_counts
     from binder_observe.commands.live import ebpf_source, write_report
     from binder_observe.commands.observe import observe
     from binder_observe.files import check_absent
@@ -38,6 +41,7 @@ def record(
     report = observe(
         source, duration=duration, interval=interval, output=output, force=force, quiet=quiet,
         banner="Tracing binder pages... Hit Ctrl-C to end.", screen=not as_json,
+        counts=kernel_counts(source, check),
     )  # fmt: skip
     if as_json:
         write_report(report, as_json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from typing import IO, Any, Final
 
 from rich.console import Console, Group, RenderableType
@@ -11,6 +12,7 @@ from rich.text import Text
 from binder_observe.analysis.names import printable
 from binder_observe.analysis.quantities import duration as duration
 from binder_observe.analysis.report import ProcessReport, Report, Severity
+from binder_observe.audit import Audit, Difference
 
 WIDTH: Final = 80
 MOST_PROCESSES: Final = 20  # of each table; the JSON report has all
@@ -79,8 +81,10 @@ def title(report: Report) -> str:
 
 
 def _quality(report: Report) -> list[RenderableType]:
-    suspicious = report.lost_events or report.unexplained
-    notes = [Text(f"note: {note}", style="yellow") for note in report.notes]
+    suspicious = report.lost_events or report.unexplained or report.audit.differences
+    notes = [
+        Text(f"note: {note}", style="yellow") for note in (*map(_difference, report.audit.differences), *report.notes)
+    ]
     return [Text(quality(report), style="yellow" if suspicious else ""), *notes]
 
 
@@ -91,8 +95,24 @@ def quality(report: Report) -> str:
         f"source {report.meta.source}; kernel {report.meta.kernel} (allocator {report.meta.generation}); "
         f"events {report.events}, lost {report.lost_events}; "
         f"duplicate installs {sum(a.duplicate_installs for a in s)}, failed {sum(a.failed_installs for a in s)}; "
-        f"unexplained {sum(report.unexplained.values())}; not checked against the kernel's counts"
+        f"unexplained {sum(report.unexplained.values())}; {audited(report.audit)}"
     )
+
+
+def _difference(found: Difference) -> str:
+    tracked, kernel = ("{}:{}:{}".format(*astuple(counts)) for counts in (found.tracked, found.kernel))
+    who = f"{found.pid} {printable(found.context)}"
+    return f"{who}: tracked are {tracked} active:lru:free pages, the kernel counts {kernel}"
+
+
+def audited(audit: Audit) -> str:
+    """What the comparison with the kernel's own counts said."""
+    if not audit.checked:
+        return "not checked against the kernel's counts"
+    if audit.differences:
+        return f"NOT EQUAL to the kernel's counts in {len(audit.differences)} mappings"
+    moving = f", {audit.inconclusive} not conclusive" if audit.inconclusive else ""
+    return f"equal to the kernel's counts in {audit.compared} mappings{moving}"
 
 
 def metadata_line(report: Report) -> str:

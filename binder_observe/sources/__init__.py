@@ -18,7 +18,7 @@ class Meta:
     """What holds for a whole observation; goes into every recording and report.
 
     `struct_bytes` are sizes of the allocator's structs from the kernel's BTF; `clock_offset_ns` is CLOCK_REALTIME minus
-    CLOCK_BOOTTIME at attach, None where there is no clock.
+    CLOCK_BOOTTIME at attach, None where there is no clock; `notes` are sentences on what this machine would not tell.
     """
 
     source: Literal["live", "simulated", "imported"]
@@ -33,6 +33,7 @@ class Meta:
     filters: dict[str, list[str]] = field(default_factory=dict)
     probes: list[str] = field(default_factory=list)
     struct_bytes: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, object]:
         return asdict(self)

@@ -54,7 +54,7 @@ class Btf:
     """
 
     def __init__(self, vmlinux: Path, module: Path | None = None) -> None:
-        self._lib = _libbpf()
+        self._lib = libbpf()
         self._base: int | None = None
         self._btf: int | None = None
         silent = self._lib.libbpf_set_print(None)
@@ -210,7 +210,7 @@ def generation(btf: Btf) -> Generation:
 
 
 @functools.cache
-def _libbpf() -> Any:
+def libbpf() -> Any:
     for name in ("libbpf.so.1", "libbpf.so.0"):
         try:
             lib = ctypes.CDLL(name)

@@ -1,13 +1,12 @@
 """The live source: the kernel's own events through BPF.
 
-The kernel side numbers the allocs, so that no kernel address ever reaches this process. Each record carries how many
+The kernel side numbers the allocs, so that no address of one ever reaches this process. Each record carries how many
 events its alloc has lost so far, which puts every gap at its place in the stream; what is lost after an alloc's last
 record is found by reading the table.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import time
@@ -19,17 +18,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from binder_observe import __version__
-from binder_observe.errors import ObserveError
+from binder_observe.errors import UnsupportedError
 from binder_observe.events import DTYPE, NO_ALLOC, EventBatch, Kind, concat, from_records
-from binder_observe.sources import Meta
+from binder_observe.sources import Meta, snapshot
 from binder_observe.sources.btf import Btf, generation
+from binder_observe.sources.pids import check_pids, comm, pidfd
 from binder_observe.sources.probes import DEFAULT_RING_BYTES, Probes, layout, tracepoints_are_preemptible
 from binder_observe.sources.ring import Ring
+from binder_observe.sources.stream import first_rows, insert, row
 
 _SHORTEST_S: Final = 0.001
 _LONGEST_S: Final = 0.1
 _BUSY: Final = 0.125  # a ring fuller than this when it is read is read sooner the next time
 _LOOKS: Final = 3
+_STEPS: Final = 64  # of a walk, from one look at the ring to the next
+_WALK_INTERVAL_S: Final = 1.0  # at least, between two walks that mend gaps
 _GOODBYE_S: Final = 2.0  # how long the release of an ended process's allocs is waited for
 
 
@@ -56,25 +59,25 @@ class EbpfSource:
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._pidfds: list[int] = []
         try:
-            self._pidfds = [_pidfd(pid) for pid in pids]
+            self._pidfds = [pidfd(pid) for pid in pids]
             check_pids(pids)
             with Btf.load() as btf:
                 offsets, found = layout(btf), generation(btf)
                 structs = ("binder_lru_page", "binder_shrinker_mdata")
                 sizes = {name: btf.sizeof(name) for name in structs if btf.has_struct(name)}
                 spares = tracepoints_are_preemptible(btf, os.uname().version)
-            self._probes = Probes(offsets, pids, latency, ring_bytes, spares)
+                walk = self._walk_layout(btf)
+            self._probes = Probes(offsets, pids, latency, ring_bytes, spares, walk)
         except BaseException:
             self._close_fds()
             raise
         try:
             self._ring = Ring(*self._probes.ring)
-            self._probes.attach()
+            self._attach()
         except BaseException:
             self._probes.close()
             self._close_fds()
             raise
-        self._attach_ns = _now()
         self.missing = self._probes.missing
         self.meta = Meta(
             source="live",
@@ -88,29 +91,65 @@ class EbpfSource:
             filters={"pid": [str(pid) for pid in pids]} if pids else {},
             probes=self._probes.attached,
             struct_bytes=sizes,
+            notes=self._notes,
         )
 
     def _init_state(self) -> None:
         self._seen_tgids = np.zeros(1 << 22, dtype=bool)  # PID_MAX_LIMIT, include/linux/threads.h
+        self._seen_tgids[0] = True  # the idle task has no name in /proc, and page states no task
         self._lost_of = np.full(1024, -1, dtype=np.int64)  # by alloc number; -1: not described yet
         self._lost_unplaced = 0  # events lost that belong to no alloc we know
+        self._notes: list[str] = []
+        self._walks = False  # page states can be read from the kernel
+        self._torn = False  # pages are unknown since a gap
         self._stopping = False
+        self._attach_ns = 0
+
+    def _walk_layout(self, btf: Btf) -> dict[str, int] | None:
+        try:
+            found = snapshot.layout(btf) | {"BINDER_PROCS": snapshot.binder_procs()}
+        except UnsupportedError as error:
+            self._notes.append(f"page states cannot be read: {error}")
+            return None
+        self._walks = True
+        return found
+
+    def _attach(self) -> None:
+        """Attaches the probes and takes the first step of the walk, whose records wait in the ring."""
+        self._probes.attach()
+        self._attach_ns = _now()
+        if self._walks:
+            try:
+                self._probes.walk_step()
+            except UnsupportedError as error:
+                self._notes.append(f"page states cannot be read: {error}")
+                self._walks = False
 
     def batches(self) -> Iterator[EventBatch]:
         yield self._mark(Kind.ATTACH, self._attach_ns)
+        yield from self._walk()
         wait = _LONGEST_S
+        next_walk = 0.0
         goodbye: float | None = None
         while not self._stopping:
             records, full = self._ring.drain()
             yield self._batch(records)
             if not len(records) and self._unaccounted():
                 yield self._reconcile()
+            if self._torn and full < _BUSY and time.monotonic() > next_walk:
+                yield from self._walk()
+                next_walk = time.monotonic() + _WALK_INTERVAL_S
             if goodbye is None and self._pidfds and len(select.select(self._pidfds, [], [], 0)[0]) == len(self._pidfds):
                 goodbye = time.monotonic() + _GOODBYE_S
             if goodbye is not None and (time.monotonic() > goodbye or self._all_released()):
                 break
             wait = max(wait / 4, _SHORTEST_S) if full > _BUSY else min(wait * 1.5, _LONGEST_S)
-            select.select([self._wake], [], [], wait)
+            if select.select([self._wake], [], [], wait)[0]:
+                os.eventfd_read(self._wake)
+        if self._unaccounted():
+            yield self._reconcile()
+        if self._torn:
+            yield from self._walk()
         self._probes.detach()
         detach_ns = _now()
         while len(records := self._ring.drain()[0]):
@@ -118,8 +157,25 @@ class EbpfSource:
         yield self._reconcile()
         yield self._mark(Kind.DETACH, detach_ns)
 
+    def _walk(self) -> Iterator[EventBatch]:
+        """Reads the state of every page of every open alloc into the stream (probes/snapshot.c)."""
+        self._torn = False
+        step = snapshot.Step.MORE if self._walks else snapshot.Step.DONE
+        steps = 0
+        while step != snapshot.Step.DONE:
+            step = self._probes.walk_step()
+            steps += 1
+            if step == snapshot.Step.BUSY:
+                time.sleep(_SHORTEST_S)
+            if step != snapshot.Step.MORE or steps % _STEPS == 0:
+                yield self._batch(self._ring.drain()[0])
+
     def stop(self) -> None:
         self._stopping = True
+        os.eventfd_write(self._wake, 1)
+
+    def hurry(self) -> None:
+        """Makes the next batch come at once."""
         os.eventfd_write(self._wake, 1)
 
     def close(self) -> None:
@@ -136,7 +192,7 @@ class EbpfSource:
         return not any(not released for _, released in self._probes.lost_by_alloc().values())
 
     def _mark(self, kind: Kind, ts_ns: int) -> EventBatch:
-        return from_records(_row(ts_ns, kind))
+        return from_records(row(ts_ns, kind))
 
     def _unaccounted(self) -> bool:
         accounted = int(np.maximum(self._lost_of, 0).sum())
@@ -158,9 +214,11 @@ class EbpfSource:
 
     def _batch(self, records: NDArray[np.void]) -> EventBatch:
         """Records in the schema, with descriptions and gaps put in where they belong."""
+        records = self._since_attach(records)
         if not len(records):
             return from_records(np.zeros(0, dtype=DTYPE))
         self._grow(int(records["alloc"].max()))
+        records = snapshot.expand(snapshot.without_stale(records, self._lost_of))
         rows = np.zeros(len(records), dtype=DTYPE)
         for column in DTYPE.names or ():
             rows[column] = records[column]
@@ -168,19 +226,28 @@ class EbpfSource:
         names: dict[int, str] = {}
         before = self._lost_of[records["alloc"]]
 
-        for number, at in _first(records["alloc"], before < 0):
+        for number, at in first_rows(records["alloc"], before < 0):
             self._introduce(number, at, records, rows, extra, names)
         lost_key = records["alloc"].astype(np.int64) << 32 | records["lost"]
-        for key, at in sorted(_first(lost_key, records["lost"] > before), key=lambda found: found[1]):
+        for key, at in sorted(first_rows(lost_key, records["lost"] > before), key=lambda found: found[1]):
             self._gap(key >> 32, key & 0xFFFF_FFFF, at, int(records["ts_ns"][at]), extra)
-        for tgid, at in _first(records["tgid"], ~self._seen_tgids[records["tgid"]]):
+        for tgid, at in first_rows(records["tgid"], ~self._seen_tgids[records["tgid"]]):
             self._seen_tgids[tgid] = True
-            comm = _comm(tgid)
-            if comm is not None:
-                extra.append((at, _row(int(records["ts_ns"][at]), Kind.PROCESS, tgid=tgid), comm))
+            name = comm(tgid)
+            if name is not None:
+                extra.append((at, row(int(records["ts_ns"][at]), Kind.PROCESS, tgid=tgid), name))
         for number in records["alloc"][records["kind"] == Kind.RELEASE_END]:
             self._probes.forget(int(number))
-        return _insert(rows, extra, names)
+        return insert(rows, extra, names)
+
+    def _since_attach(self, records: NDArray[np.void]) -> NDArray[np.void]:
+        """Without the events from when only some of the probes were attached: they do not tell the whole story."""
+        early = records["ts_ns"] < self._attach_ns
+        if not early.any():
+            return records
+        for number in records["alloc"][early & (records["kind"] == Kind.RELEASE_END)]:
+            self._probes.forget(int(number))
+        return records[~early]
 
     def _introduce(
         self,
@@ -195,17 +262,17 @@ class EbpfSource:
         ts_ns = int(records["ts_ns"][at])
         # Its description stays until forget(), which only a RELEASE_END of the same number brings about.
         description = self._probes.description(number)
-        pid, pages, high, comm, context = description or (0, 0, 0, "", "")
+        pid, pages, high, name, context = description or (0, 0, 0, "", "")
         if records["kind"][at] == Kind.MMAP:
             rows["tgid"][at] = pid
             names[at] = context
         else:
-            extra.append((at, _row(ts_ns, Kind.ALLOC, number, pages, pid), context))
+            extra.append((at, row(ts_ns, Kind.ALLOC, number, pages, pid), context))
             if high:
-                extra.append((at, _row(ts_ns, Kind.SNAPSHOT_HIGH, number, high), None))
-        if comm:
+                extra.append((at, row(ts_ns, Kind.SNAPSHOT_HIGH, number, high), None))
+        if name:
             self._seen_tgids[pid] = True
-            extra.append((at, _row(ts_ns, Kind.PROCESS, tgid=pid), comm))
+            extra.append((at, row(ts_ns, Kind.PROCESS, tgid=pid), name))
 
     def _gap(
         self, number: int, lost: int, at: int, ts_ns: int, extra: list[tuple[int, NDArray[np.void], str | None]]
@@ -213,7 +280,8 @@ class EbpfSource:
         count = lost - int(self._lost_of[number])
         if count > 0:
             self._lost_of[number] = lost
-            extra.append((at, _row(ts_ns, Kind.LOST, number, count), None))
+            self._torn = True
+            extra.append((at, row(ts_ns, Kind.LOST, number, count), None))
 
     def _reconcile(self) -> EventBatch:
         """Gaps that no later record has told of."""
@@ -225,23 +293,26 @@ class EbpfSource:
         now = _now()
         for number, (lost, released) in totals.items():
             self._grow(number)
+            if self._lost_of[number] < 0 and not (lost or released):
+                continue  # its first record is on its way, or the walk met it while it was being torn down
             if self._lost_of[number] < 0:  # not even its first record found room
                 self._lost_of[number] = 0
-                pid, pages, high, comm, context = self._probes.description(number) or (0, 0, 0, "", "")
-                extra.append((0, _row(now, Kind.ALLOC, number, pages, pid), context))
-                extra.append((0, _row(now, Kind.SNAPSHOT_HIGH, number, high), None))
-                extra.append((0, _row(now, Kind.PROCESS, tgid=pid), comm))
+                pid, pages, high, name, context = self._probes.description(number) or (0, 0, 0, "", "")
+                extra.append((0, row(now, Kind.ALLOC, number, pages, pid), context))
+                extra.append((0, row(now, Kind.SNAPSHOT_HIGH, number, high), None))
+                extra.append((0, row(now, Kind.PROCESS, tgid=pid), name))
             self._gap(number, lost, 0, now, extra)
             if released:
                 released_in_ring = (records["alloc"] == number) & (records["kind"] == Kind.RELEASE_END)
                 if not released_in_ring.any():
-                    extra.append((0, _row(now, Kind.RELEASE_END, number), None))
+                    extra.append((0, row(now, Kind.RELEASE_END, number), None))
                 self._probes.forget(number)
         unplaced = self._unplaced()
         if unplaced > self._lost_unplaced:
-            extra.append((0, _row(now, Kind.LOST, NO_ALLOC, unplaced - self._lost_unplaced), None))
+            extra.append((0, row(now, Kind.LOST, NO_ALLOC, unplaced - self._lost_unplaced), None))
             self._lost_unplaced = unplaced
-        return concat([first, _insert(np.zeros(0, dtype=DTYPE), extra, {})])
+            self._torn = True
+        return concat([first, insert(np.zeros(0, dtype=DTYPE), extra, {})])
 
     def _grow(self, number: int) -> None:
         if number >= len(self._lost_of):
@@ -250,68 +321,5 @@ class EbpfSource:
             self._lost_of = more
 
 
-def _first(values: NDArray[np.integer], where: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Each distinct value among the rows of `where`, with its first row."""
-    rows = np.flatnonzero(where)
-    distinct, at = np.unique(values[rows], return_index=True)
-    return [(int(value), int(rows[i])) for value, i in zip(distinct, at, strict=True)]
-
-
-def _row(ts_ns: int, kind: Kind, alloc: int = NO_ALLOC, page: int = 0, tgid: int = 0) -> NDArray[np.void]:
-    return np.array([(ts_ns, kind, alloc, page, 0, tgid, 0)], dtype=DTYPE)
-
-
-def _insert(
-    rows: NDArray[np.void], extra: list[tuple[int, NDArray[np.void], str | None]], names: dict[int, str]
-) -> EventBatch:
-    """`rows` with each extra one put before the row that it names, in the order of `extra` there."""
-    if not extra:
-        return from_records(rows, names)
-    extra.sort(key=lambda item: item[0])
-    at = np.array([item[0] for item in extra])
-    merged = np.insert(rows, at, np.concatenate([item[1] for item in extra]))
-    moved = {row + int(np.searchsorted(at, row, side="right")): name for row, name in names.items()}
-    moved.update({int(row) + i: extra[i][2] or "" for i, row in enumerate(at) if extra[i][2] is not None})
-    return from_records(merged, moved)
-
-
 def _now() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-
-
-def _comm(tgid: int) -> str | None:
-    """The name of a process that just acted; None when it is gone already."""
-    try:
-        return Path(f"/proc/{tgid}/comm").read_text().rstrip("\n")
-    except OSError:
-        return None
-
-
-def check_pids(pids: Sequence[int]) -> None:
-    """Raises ObserveError unless each is a process that has binder open."""
-    for pid in pids:
-        os.close(_pidfd(pid))
-        _need_binder(pid)
-
-
-def _pidfd(pid: int) -> int:
-    try:
-        return os.pidfd_open(pid)
-    except (ProcessLookupError, ValueError, OverflowError) as error:
-        raise ObserveError(f"there is no process {pid}") from error
-    except OSError as error:  # EINVAL: a thread that does not lead its process
-        raise ObserveError(f"{pid} is not a process: {error.strerror}") from error
-
-
-def _need_binder(pid: int) -> None:
-    """A question about a process that has no binder open would be answered by silence."""
-    files = f"/proc/{pid}/fd"
-    opened = []
-    try:
-        for fd in os.listdir(files):
-            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
-                opened.append(os.readlink(f"{files}/{fd}"))
-    except OSError as error:
-        raise ObserveError(f"cannot see the open files of process {pid}: {error.strerror}") from error
-    if not any("binder" in Path(target).name or "/binderfs/" in target for target in opened):
-        raise ObserveError(f"process {pid} ({_comm(pid) or '?'}) has no binder device open")

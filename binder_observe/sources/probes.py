@@ -16,6 +16,7 @@ from binder_observe.errors import ObserveError, UnsupportedError
 from binder_observe.events import TABLE, Kind
 from binder_observe.sources.bcc_loader import load_bcc
 from binder_observe.sources.btf import Btf
+from binder_observe.sources.snapshot import Step, run_once
 
 DEFAULT_RING_BYTES: Final = 8 << 20
 MAX_ALLOCS: Final = 16384
@@ -23,6 +24,7 @@ MAX_ALLOCS: Final = 16384
 _RELEASE: Final = "binder_alloc_deferred_release"
 _MMAP: Final = "binder_alloc_mmap_handler"
 _PROGRAM: Final = "binder_pages.c"
+_SNAPSHOT: Final = "snapshot.c"
 # Spare programs behind the first one of each tracepoint. If one program misses a share m of the events, all four miss
 # m to the fourth power of them.
 _SPARES: Final = 3
@@ -72,16 +74,24 @@ def tracepoints_are_preemptible(btf: Btf, version: str) -> bool:
 class Probes:
     """The compiled programs with their maps. Attached by `attach()`; `close()` leaves nothing behind.
 
+    `snapshot` is what `snapshot.layout()` and `snapshot.binder_procs()` found, None where page states cannot be read.
+
     Raises UnsupportedError (no bcc, no headers, no BTF, a tracepoint that is essential missing) with what mends it.
     """
 
     def __init__(
-        self, offsets: dict[str, int], owners: Sequence[int], latency: bool, ring_bytes: int, spares: bool
+        self,
+        offsets: dict[str, int],
+        owners: Sequence[int],
+        latency: bool,
+        ring_bytes: int,
+        spares: bool,
+        snapshot: dict[str, int] | None = None,
     ) -> None:
         bcc = load_bcc()
         self._latency = latency
         self._ring_bytes = check_ring_bytes(ring_bytes)
-        defines = {**offsets, "RING_PAGES": ring_bytes // mmap.PAGESIZE, "MAX_ALLOCS": MAX_ALLOCS}
+        defines = {**offsets, **(snapshot or {}), "RING_PAGES": ring_bytes // mmap.PAGESIZE, "MAX_ALLOCS": MAX_ALLOCS}
         if owners:
             defines["FILTER_OWNER"] = 1
         if latency:
@@ -93,11 +103,13 @@ class Probes:
         self._programs: list[int] = []
         self._first: dict[Kind, int] = {}  # the first program of each tracepoint
         source = probes_directory()
+        # One text: bcc rewrites the uses of maps in the main file and in none that it includes.
+        text = "".join((source / name).read_text() for name in (_PROGRAM, *([_SNAPSHOT] if snapshot else [])))
         cflags = [f"-D{name}={value}" for name, value in defines.items()]
         cflags += ["-I", str(source), "-w"]
         with _compiler_output() as said:
             try:
-                self._bpf: Any = bcc.BPF(src_file=str(source / _PROGRAM), cflags=cflags)
+                self._bpf: Any = bcc.BPF(text=text, cflags=cflags)
             except Exception as error:
                 raise UnsupportedError(
                     _why(f"bcc cannot compile the probes ({error})", said), "binder-observe doctor"
@@ -105,6 +117,7 @@ class Probes:
         self._raw_tracepoint: int = bcc.BPF.RAW_TRACEPOINT
         for pid in owners:
             self._bpf["owners"][ctypes.c_uint32(pid)] = ctypes.c_uint8(1)
+        self._walk: int | None = None
         self.attached: list[str] = []
         self.missing: list[str] = []
 
@@ -159,6 +172,19 @@ class Probes:
         while self._programs:
             os.close(self._programs.pop())
         self._bpf.cleanup()
+
+    def walk_step(self) -> Step:
+        """Reads the states of up to 32 pages into the ring; after DONE the next walk begins.
+
+        Raises UnsupportedError where the kernel does not load the program, or cannot run one on demand.
+        """
+        if self._walk is None:
+            with _compiler_output() as said:
+                try:
+                    self._walk = int(self._bpf.load_func("snapshot", self._raw_tracepoint).fd)
+                except Exception as error:
+                    raise UnsupportedError(_why(f"cannot load the reader of page states ({error})", said)) from error
+        return Step(run_once(self._walk))
 
     @property
     def ring(self) -> tuple[int, int]:

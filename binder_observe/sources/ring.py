@@ -62,7 +62,7 @@ class Ring:
         busy = np.flatnonzero(entries["length"] & np.uint32(_BUSY))
         if len(busy):
             entries = entries[: busy[0]]
-        records = np.ascontiguousarray(entries["record"])
+        records = entries["record"].copy()
         self._consumer[0] = begin + len(records) * ENTRY.itemsize
         return records, (end - begin) / self._size
 

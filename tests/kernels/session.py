@@ -16,6 +16,7 @@ GENERATIONS: Final = {"6.1": "6.1", "6.12": "6.8", "7": "6.14"}  # kernel -> gen
 TIMEOUT: Final = 1200.0
 RANDOM_LISTS: Final = 100  # other ones on each kernel
 REQUESTS: Final = 60  # in each
+ATTACHES: Final = 24  # into traffic
 CHECKPOINTS: Final = ("before_reclaim", "after_reclaim", "after_exit", "after_close", "after_reopen", "end")
 
 # What lets an observer come and go beside a list: the list stops where it is told to.
@@ -59,6 +60,10 @@ binder-observe doctor --json >$R/doctor.json; echo $? >$R/doctor.status
 binder-observe -p 999999 >$R/nobody.out 2>$R/nobody.err; echo $? >$R/nobody.status
 binder-observe -p 1 >$R/init.out 2>$R/init.err; echo $? >$R/init.status
 
+# a system that is running already, quiet or busy
+mkdir $R/attach
+python -m tests.kernels.attach $W $R/attach {attaches}; echo $? >$R/attach.status
+
 binder-observe --duration 1 -q -j >$R/brief.json 2>$R/brief.err; echo $? >$R/brief.status
 
 # every process, two lists
@@ -70,7 +75,8 @@ kill -INT $O; wait $O; echo $? >$R/whole.status
 touch $R/mixed/leave; wait $L
 leftovers whole
 
-# one owner, opened before the observer, which ends by itself when the owner does
+# one owner, opened before the observer, which ends by itself when the owner does, and may not know where things are
+echo 2 >/proc/sys/kernel/kptr_restrict
 $W $R/owner.requests $R/owner & L=$!
 until_there $R/owner/opened
 P=$(sed -n 's/.*"open server binder".*"pid": *\([0-9]*\).*/\1/p' $R/owner/log.jsonl)
@@ -80,6 +86,7 @@ until_there $R/owner/done
 cat /sys/kernel/debug/binder/stats >$R/owner.stats
 touch $R/owner/leave; wait $L
 wait $O; echo $? >$R/owner.status
+echo 0 >/proc/sys/kernel/kptr_restrict
 
 # the smallest ring buffer and a flood, stopped by SIGTERM
 $W $R/flood.requests $R/flood & L=$!
@@ -149,7 +156,9 @@ def run(kernel: str, results: Path) -> Session:
     shared.mkdir()
     lists = results / "lists"
     lists.mkdir()
-    text = _SCRIPT.format(results=shlex.quote(str(shared)), program=shlex.quote(str(workload.build())))
+    text = _SCRIPT.format(
+        results=shlex.quote(str(shared)), program=shlex.quote(str(workload.build())), attaches=ATTACHES
+    )
     prepare = f"mkdir {shared}/lists\n"
     for seed in range(RANDOM_LISTS):
         text_of_list = random_requests(1000 * list(GENERATIONS).index(kernel) + seed, REQUESTS)

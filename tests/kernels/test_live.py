@@ -78,6 +78,22 @@ def test_reports_say_what_they_come_from(booted: Session) -> None:
     assert report["unexplained_by_transition"] == {}
 
 
+def test_the_observer_says_that_the_kernel_agrees(booted: Session) -> None:
+    audit = booted.json("whole")["audit"]
+    assert audit["compared"] >= 5
+    assert audit == {
+        "checked": True, "agreed": True, "compared": audit["compared"], "inconclusive": 0, "differences": [],
+    }  # fmt: skip
+
+
+def test_pages_are_known_again_after_a_gap(booted: Session) -> None:
+    report = booted.json("flood")
+    assert report["lost_events"] > 0
+    assert report["audit"]["agreed"] is True
+    assert report["audit"]["compared"] > 0
+    assert not any(process["pages"]["unknown"] for process in report["processes"] if not process["released"])
+
+
 @pytest.mark.parametrize("moment", session.CHECKPOINTS)
 def test_counts_equal_the_kernels(booted: Session, moment: str) -> None:
     kernel = oracle.parse(booted.text(f"mixed/{moment}.stats"))
@@ -144,6 +160,13 @@ def test_owner_opened_before_attach_is_followed(booted: Session) -> None:
     found = process(report_at(booted.results / "owner.arrows", done), booted.pids("owner")["server"])
     assert (found["pages"]["active"], found["pages"]["lru"], found["pages"]["high_watermark"]) == (active, lru, high)
     assert not found["observed_from_birth"]
+
+
+def test_what_cannot_be_read_is_said(booted: Session) -> None:
+    notes = booted.json("owner")["notes"]
+    assert "page states cannot be read: /proc/kallsyms hides addresses (kernel.kptr_restrict)" in notes
+    assert any(note.startswith("pages from before attach unknown: ") for note in notes)
+    assert not any("cannot be read" in note for note in booted.json("whole")["notes"])
 
 
 def test_lost_and_received_events_add_up(booted: Session) -> None:

@@ -12,7 +12,7 @@ from binder_observe.reports.html import events, pages
 from binder_observe.reports.html.cells import figure, share
 from binder_observe.reports.html.lives import lifetimes
 from binder_observe.reports.html.page import render_page
-from binder_observe.reports.terminal import title
+from binder_observe.reports.terminal import audited, title
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def facts(h: History) -> list[Fact]:
         Fact("duplicate installs", f"{sum(s.duplicate_installs for s in states):,}"),
         Fact("failed installs", f"{sum(s.failed_installs for s in states):,}"),
         Fact("ended in order", "yes" if report.complete else "no", not report.complete),
-        Fact("checked against the kernel's counts", "no"),
+        Fact("counts", audited(report.audit), bool(report.audit.differences)),
     ]
 
 
