@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -91,6 +93,40 @@ def test_a_truncated_recording_is_reported_as_far_as_it_goes(recording: Path, tm
     report = json.loads(done.stdout)
     assert not report["complete"]
     assert report["notes"]
+
+
+@pytest.mark.slow
+def test_a_page_for_the_browser(recording: Path, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    done = run("report", str(recording), "--html", str(path))
+    assert done.returncode == 0
+    assert done.stdout == ""
+    assert str(path) in done.stderr
+    assert path.read_text().startswith("<!doctype html>")
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert_one_sentence(run("report", str(recording), "--html", str(path)), 1, "-f")
+    both = run("report", str(recording), "--html", str(path), "-f", "-j", "-q")
+    assert both.stderr == ""
+    assert json.loads(both.stdout) == json.loads(run("report", str(recording), "-j").stdout)
+
+
+@pytest.mark.slow
+def test_a_bar_while_a_recording_is_read(recording: Path, tmp_path: Path) -> None:
+    """On a terminal alone: stderr is a pseudo-terminal here."""
+    ours, theirs = pty.openpty()
+    with (
+        (tmp_path / "out.json").open("w") as out,
+        subprocess.Popen([*PROGRAM, "report", str(recording), "-j"], stdout=out, stderr=theirs) as process,
+    ):
+        os.close(theirs)
+        seen = b""
+        with contextlib.suppress(OSError):  # EIO: the other side has closed
+            while piece := os.read(ours, 4096):
+                seen += piece
+    os.close(ours)
+    assert process.returncode == 0
+    assert json.loads((tmp_path / "out.json").read_text())["events"] > 0
+    assert b"reading" in seen
 
 
 def test_a_request_list_runs_on_the_model(tmp_path: Path) -> None:

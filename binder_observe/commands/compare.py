@@ -64,7 +64,7 @@ def compare(
     if a is None or b is None:
         raise click.UsageError("which recordings A and B?")
 
-    from binder_observe.commands.reading import read_history
+    from binder_observe.commands.reading import read_history, working
     from binder_observe.comparison import compare_histories
     from binder_observe.files import check_absent, write_private
     from binder_observe.reports.comparison import as_json as json_writer
@@ -72,7 +72,8 @@ def compare(
 
     check_absent(html, force)
     histories = read_history(a, quiet=quiet), read_history(b, quiet=quiet)
-    comparison = compare_histories(*histories, labels=(a, b), name=name)
+    with working("comparing", quiet=quiet):
+        comparison = compare_histories(*histories, labels=(a, b), name=name)
     comparison = comparison.with_checks(tuple(threshold.check(comparison) for threshold in thresholds))
     if html is not None:
         from binder_observe.reports.comparison.html import render

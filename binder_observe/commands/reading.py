@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from binder_observe.events import EventBatch
@@ -28,6 +29,18 @@ def progress(
         for batch in batches:
             bar.update(task, completed=fraction())
             yield batch
+
+
+@contextmanager
+def working(what: str, *, quiet: bool = False) -> Iterator[None]:
+    """Says on stderr, where that is a terminal, what takes its time; it leaves no trace."""
+    if quiet or not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(f"{what}..."):
+        yield
 
 
 def read_history(path: str, *, quiet: bool = False) -> History:

@@ -30,7 +30,7 @@ def report(file: str, as_json: bool, html: str | None, force: bool, until: int |
     """
     from binder_observe.analysis.summary import summarize
     from binder_observe.commands.live import write_report
-    from binder_observe.commands.reading import progress
+    from binder_observe.commands.reading import progress, working
     from binder_observe.files import check_absent, write_private
     from binder_observe.observation import Observation
     from binder_observe.sources.recording import RecordingSource
@@ -53,7 +53,8 @@ def report(file: str, as_json: bool, html: str | None, force: bool, until: int |
         history = collect(source.meta, batches, lambda: recording.notes)
     finally:
         recording.close()
-    page = render(history)
+    with working("drawing", quiet=quiet):
+        page = render(history)
     write_private(html, page, force=force)
     if as_json:
         write_report(history.report, as_json)
