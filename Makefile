@@ -30,11 +30,12 @@ test: check test-quick test-slow test-wheel test-kernels
 test-quick: setup
 	$(BIN)/python -m pytest -n auto -m 'not kernel and not slow and not browser'
 
-# What takes long on the processor, or needs a browser or tmux (skipped with the reason where there is none, but under
-# CI=true that is a failure).
+# What takes long on the processor, or needs a browser, tmux or Prometheus (skipped with the reason where there is
+# none, but under CI=true that is a failure).
 test-slow: setup
 	sh tests/browser/install.sh
 	sh tests/top/install.sh
+	sh tests/exporter/install.sh
 	$(BIN)/python -m pytest -n auto -m 'slow'
 	$(BIN)/python -m pytest -m 'browser'
 

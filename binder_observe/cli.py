@@ -24,7 +24,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "report": ("report", "Report from a recording."),
     "top": ("top", "Watch processes on a screen that refreshes."),
     "compare": ("compare", "Compare two recordings."),
-    "export": ("export", "A frame of a recording as CSV or Parquet."),
+    "export": ("export", "A frame of a recording as CSV or Parquet; live metrics for Prometheus."),
     "simulate": ("simulate", "Run a scenario on the model of the allocator."),
     "doctor": ("doctor", "Check what live observation needs, and say what mends it."),
 }

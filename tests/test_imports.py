@@ -27,6 +27,7 @@ LAYERS = (
     ("comparison",),
     ("reports",),
     ("top",),
+    ("exporter",),
     ("commands",),
     ("cli", "api"),
     ("__init__", "__main__"),

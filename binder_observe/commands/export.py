@@ -1,13 +1,15 @@
-"""`binder-observe export FILE FRAME`: a frame of a recording as CSV or Parquet."""
+"""`binder-observe export`: a frame of a recording as CSV or Parquet, or metrics of a live observation over HTTP."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from inspect import signature
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from binder_observe.commands.export_prometheus import DEFAULT, address, serve
+from binder_observe.commands.options import check_option, live_options
 from binder_observe.errors import ObserveError
 
 if TYPE_CHECKING:
@@ -25,18 +27,79 @@ FORMATS = ("csv", "parquet")
 @click.option("-o", "--output", metavar="OUT", help="Where it goes, mode 0600; without it, CSV on stdout.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite OUT.")
 @click.option("--format", "form", type=click.Choice(FORMATS), help="By default what the name of OUT ends in.")
-@click.option("-q", "--quiet", is_flag=True, help="Nothing on stderr but errors.")
+@click.option(
+    "--prometheus",
+    "where",
+    is_flag=False,
+    flag_value=DEFAULT,
+    metavar="[ADDRESS:PORT]",
+    callback=address,
+    help=f"Serve metrics over HTTP instead, live, at /metrics and /healthz.  [default: {DEFAULT}]",
+)
+@click.option(
+    "--most",
+    type=click.IntRange(0, 10_000),
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="With --prometheus: mappings with series of their own; the rest is summed.",
+)
+@click.option(
+    "--simulate",
+    "scenario",
+    is_flag=False,
+    flag_value="steady",
+    metavar="[SCENARIO]",
+    help="With --prometheus: the simulator instead of this machine.  [default scenario: steady]",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="With --simulate: the seed of the scenario.")
+@live_options
+@check_option
+@click.pass_context
 def export(
-    file: str | None, frame: str | None, list_: bool, output: str | None, force: bool, form: str | None, quiet: bool
+    ctx: click.Context,
+    /,
+    where: tuple[str, int] | None,
+    file: str | None,
+    frame: str | None,
+    list_: bool,
+    output: str | None,
+    force: bool,
+    form: str | None,
+    quiet: bool,
+    **live: Any,
 ) -> None:
-    """Write a frame of the recording FILE as CSV or Parquet.
+    """Write a frame of the recording FILE as CSV or Parquet; or, with --prometheus, observe this machine and serve
+    metrics. The options that ask for a live observation (from --most on) go with --prometheus.
 
     \b
     Examples:
       binder-observe export --list
       binder-observe export trace.arrows lifetimes -o lives.parquet
       binder-observe export trace.arrows senders | column -s, -t
+      sudo binder-observe export --prometheus
     """
+    if where is not None:
+        if file is not None:
+            raise click.UsageError("FILE is a recording, --prometheus serves what happens now: leave one out")
+        _refuse(ctx, ("list_", "output", "force", "form"), "goes with FILE and FRAME, not with --prometheus")
+        serve(where, quiet=quiet, **live)
+    else:
+        _refuse(ctx, tuple(live), "goes with --prometheus")
+        _export_frame(file, frame, list_, output, force, form, quiet)
+
+
+def _refuse(ctx: click.Context, names: tuple[str, ...], why: str) -> None:
+    """UsageError when one of these options was given."""
+    for param in ctx.command.params:
+        given = ctx.get_parameter_source(param.name or "") is click.core.ParameterSource.COMMANDLINE
+        if param.name in names and given:
+            raise click.UsageError(f"{param.opts[-1]} {why}")
+
+
+def _export_frame(
+    file: str | None, frame: str | None, list_: bool, output: str | None, force: bool, form: str | None, quiet: bool
+) -> None:
     if list_:
         for name, make in _frames().items():
             click.echo(f"{name:<24} {(make.__doc__ or '').strip().splitlines()[0]}")
