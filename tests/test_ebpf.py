@@ -231,11 +231,34 @@ def test_pages_from_before_attach_are_told_before_anything_else(walking: tuple[E
         ("FREE_LRU_START", 3, 0, 7, None),
     ]
     assert rows(found)[8] == ("SNAPSHOT_FREE", 3, 2, 0, None)
-    assert kernel.walks == 1
+    assert kernel.walks == 2  # and once more
     tracker = PageTracker()
     tracker.update(found)
     (state,) = tracker.allocs()
     assert (state.active, state.lru, state.free, state.unknown, state.unexplained) == (0, 2, 1, 0, 0)
+
+
+def test_a_mapping_that_was_being_made_at_attach_is_found_by_the_second_walk(
+    walking: tuple[EbpfSource, Kernel],
+) -> None:
+    source, kernel = walking
+    kernel.walk = [Step.DONE, states(5, 3, 0, 0, 0, 3), Step.MORE]
+    found = observed(source, rounds=3)
+    assert [kind for kind, *_ in rows(found)].count("SNAPSHOT_FREE") == 3
+    tracker = PageTracker()
+    tracker.update(found)
+    (state,) = tracker.allocs()
+    assert (state.pid, state.free, state.unknown) == (300, 3, 0)
+
+
+def test_what_was_missed_while_probes_were_attached_is_no_loss(walking: tuple[EbpfSource, Kernel]) -> None:
+    source, kernel = walking
+    kernel.misses = [11]
+    source._attach()
+    assert not source._unaccounted()
+    kernel.misses = [13]
+    assert source._unaccounted()
+    assert rows(source._reconcile()) == [("LOST", 0, 2, 0, None)]
 
 
 def test_a_batch_can_be_hurried(walking: tuple[EbpfSource, Kernel]) -> None:

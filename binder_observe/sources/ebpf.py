@@ -101,7 +101,7 @@ class EbpfSource:
         self._lost_unplaced = 0  # events lost that belong to no alloc we know
         self._notes: list[str] = []
         self._walks = False  # page states can be read from the kernel
-        self._torn = False  # pages are unknown since a gap
+        self._torn = False  # pages may be unknown: since a gap, or since attach
         self._stopping = False
         self._attach_ns = 0
 
@@ -117,6 +117,7 @@ class EbpfSource:
     def _attach(self) -> None:
         """Attaches the probes and takes the first step of the walk, whose records wait in the ring."""
         self._probes.attach()
+        self._lost_unplaced = self._misses(0)  # while some were not attached: before the observation
         self._attach_ns = _now()
         if self._walks:
             try:
@@ -128,8 +129,11 @@ class EbpfSource:
     def batches(self) -> Iterator[EventBatch]:
         yield self._mark(Kind.ATTACH, self._attach_ns)
         yield from self._walk()
+        # Once more soon: a mapping that was being made while the probes were attached is seen by none of them, and the
+        # first walk may have come by before there was anything to read.
+        self._torn = True
         wait = _LONGEST_S
-        next_walk = 0.0
+        next_walk = time.monotonic() + _WALK_INTERVAL_S
         goodbye: float | None = None
         while not self._stopping:
             records, full = self._ring.drain()
@@ -201,15 +205,19 @@ class EbpfSource:
     def _unplaced(self) -> int:
         """Events lost that belong to no alloc we know: no room in the table of allocs, or no program was run.
 
-        A miss is certain only when no spare has taken the event within a few looks.
+        It counts from when the probes were loaded; `_lost_unplaced` is what of it is accounted for.
         """
+        return self._misses(self._lost_unplaced)
+
+    def _misses(self, known: int) -> int:
+        """`known`, or more: a miss is certain only when no spare has taken the event within a few looks."""
         looks: list[int] = []
         while len(looks) < _LOOKS:
             if looks:
                 time.sleep(_LONGEST_S)
             looks.append(self._probes.lost_totals()[1] + max(self._probes.missed(), 0))
-            if looks[-1] <= self._lost_unplaced:
-                return self._lost_unplaced
+            if looks[-1] <= known:
+                return known
         return min(looks)
 
     def _batch(self, records: NDArray[np.void]) -> EventBatch:

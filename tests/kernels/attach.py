@@ -60,7 +60,7 @@ class Observer:
 
     def until_quiet(self) -> None:
         source: Any = self.source
-        while not source._probes._bpf["walks"][0].number:
+        while source._probes._bpf["walks"][0].number < 2:  # at attach, and once more
             self.look()
         quiet, said = 0, ""
         while quiet < _QUIET_LOOKS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -165,7 +166,7 @@ def test_playback_keeps_the_pace_of_its_clock(tmp_path: Path) -> None:
         await pilot.press("s")  # it is a recording already
         assert len(app.screen_stack) == 1
         await pilot.press("e")
-        await wait(pilot, lambda: "END" in screen(pilot))
+        await wait(pilot, lambda: re.search(r"\bEND\b", screen(pilot)))
         assert active(10)()
         assert "0:11.0" in screen(pilot)
 
@@ -176,7 +177,7 @@ def test_playback_keeps_the_pace_of_its_clock(tmp_path: Path) -> None:
 def test_the_end_is_shown_and_with_leave_it_is_the_end_of_the_app(source: FakeSource) -> None:
     async def stays(pilot: Pilot[None], app: TopApp) -> None:
         source.stop()
-        await wait(pilot, lambda: "END" in screen(pilot))
+        await wait(pilot, lambda: re.search(r"\bEND\b", screen(pilot)))
         await pilot.press("s")
         await wait(pilot, lambda: "is over" in screen(pilot))
 

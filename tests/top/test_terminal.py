@@ -119,7 +119,7 @@ def test_it_starts_sorts_ends_plays_back_and_gives_the_terminal_back(terminal: T
     terminal.run(str(path), "--speed", "0.5")
     terminal.wait(lambda seen: "0.5x" in seen and "SIMULATED" in seen)
     terminal.keys("e")
-    terminal.wait(lambda seen: "END" in seen)
+    terminal.wait(lambda seen: re.search(r"\bEND\b", seen))
     terminal.keys("q")
     assert terminal.end()[0] == 0
     restored(terminal)
