@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import threading
 import time
 from dataclasses import replace
 from typing import ClassVar, Final
@@ -26,6 +27,7 @@ from binder_observe.top.text import count
 from binder_observe.top.widgets import Detail, Line, ProcessTable
 
 POLL_S: Final = 0.05
+GRACE_S: Final = 1.0
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -101,9 +103,21 @@ class TopApp(App[None]):
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             with contextlib.suppress(RuntimeError, ValueError):  # not the main thread
-                loop.add_signal_handler(number, self.exit)
+                loop.add_signal_handler(number, self.hang_up if number == signal.SIGHUP else self.exit)
         self.set_interval(POLL_S, self.look)
         self.look()
+
+    def hang_up(self) -> None:
+        """The terminal is gone. Textual can wait for ever to write to it, so the process ends by itself when all that
+        was seen is kept and the source is closed."""
+        self.exit()
+        threading.Thread(target=self._end_without_terminal, name="hang-up", daemon=True).start()
+
+    def _end_without_terminal(self) -> None:
+        self.collector.stop()
+        self.collector.join()
+        time.sleep(GRACE_S)  # for the ordinary way out
+        os._exit(128 + signal.SIGHUP)
 
     def look(self) -> None:
         """Takes over what the collector has made since the last look."""
