@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from binder_observe.analysis.summary import Report, summarize
-from binder_observe.events import EventBatch, Kind
+from binder_observe.events import EventBatch
 from binder_observe.observation import Observation
 from binder_observe.rows import INSTALL, LIFE, SPAN
 from binder_observe.sources import Meta
@@ -23,8 +23,8 @@ from binder_observe.tracker import AllocState
 class History:
     """Rows in the order in which they ended; what goes on at the end comes last, as censored rows.
 
-    `lives`, `spans` and `installs` have dtypes LIFE, SPAN and INSTALL; `gaps` has the columns of a LOST event
-    (ts_ns, alloc, lost). The spans of a page cover its alloc's observation without a hole.
+    `lives`, `spans` and `installs` have dtypes LIFE, SPAN and INSTALL. The spans of a page cover its alloc's
+    observation without a hole.
     """
 
     meta: Meta
@@ -34,12 +34,8 @@ class History:
     lives: NDArray[np.void]
     spans: NDArray[np.void]
     installs: NDArray[np.void]
-    gaps: NDArray[np.void]
     begin_ns: int
     end_ns: int
-
-
-GAP = np.dtype([("ts_ns", "<i8"), ("alloc", "<u4"), ("lost", "<u4")])
 
 
 def collect(meta: Meta, batches: Iterable[EventBatch], notes: Callable[[], tuple[str, ...]] = tuple) -> History:
@@ -49,16 +45,11 @@ def collect(meta: Meta, batches: Iterable[EventBatch], notes: Callable[[], tuple
     """
     observation = Observation(meta)
     lives, spans = [np.zeros(0, dtype=LIFE)], [np.zeros(0, dtype=SPAN)]
-    installs, gaps = [np.zeros(0, dtype=INSTALL)], [np.zeros(0, dtype=GAP)]
+    installs = [np.zeros(0, dtype=INSTALL)]
     first_ns: int | None = None
     for batch in batches:
         if first_ns is None and len(batch):
             first_ns = int(batch.ts_ns[0])
-        lost = np.flatnonzero(batch.kind == Kind.LOST)
-        gap = np.zeros(len(lost), dtype=GAP)
-        for column, source in (("ts_ns", batch.ts_ns), ("alloc", batch.alloc), ("lost", batch.page)):
-            gap[column] = source[lost]
-        gaps.append(gap)
         for done in observation.feed(batch):
             lives.append(done.lives)
             spans.append(done.spans)
@@ -73,7 +64,6 @@ def collect(meta: Meta, batches: Iterable[EventBatch], notes: Callable[[], tuple
         lives=np.concatenate([*lives, tracker.alive()]),
         spans=np.concatenate([*spans, tracker.open_spans()]),
         installs=np.concatenate([*installs, tracker.open_installs()]),
-        gaps=np.concatenate(gaps),
         begin_ns=tracker.end_ns if begin_ns is None else begin_ns,
         end_ns=tracker.end_ns,
     )

@@ -7,11 +7,13 @@ from dataclasses import fields
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 
 from binder_observe import frames, plots
 from binder_observe.cli import COMMANDS, cli
 from binder_observe.events import Kind
+from binder_observe.rows import INSTALL, LIFE, SPAN
 from binder_observe.simulator import scenario_tables
 from binder_observe.simulator.scenarios import parse_scenario
 from binder_observe.sources.simulator import SimulatorSource
@@ -55,6 +57,12 @@ def test_the_readme_shows_commands_that_exist() -> None:
         named = cli.get_command(click.Context(cli), words[0]) if words and words[0] in COMMANDS else None
         options = {opt for param in (named or cli).params for opt in param.opts}
         assert {word for word in words if word.startswith("-")} <= options | {"--help"}, line
+
+
+def test_what_a_history_keeps_is_documented() -> None:
+    text_of = " ".join(text("docs/python.md").split())
+    stay, life, attempt = (rows.dtype.itemsize for rows in (np.zeros(0, t) for t in (SPAN, LIFE, INSTALL)))
+    assert f"{stay} bytes for each stay of a page in a state, {life} for each life and {attempt} for each" in text_of
 
 
 def test_every_frame_and_plot_is_documented() -> None:

@@ -331,6 +331,17 @@ def test_batches_may_be_split_anywhere(events: list[tuple[Kind, int, int, int]],
     assert many.open_installs().tolist() == one.open_installs().tolist()
 
 
+@given(_EVENTS)
+def test_without_spans_the_rest_is_the_same(events: list[tuple[Kind, int, int, int]]) -> None:
+    whole = from_rows(_rows(events))
+    full, bare = PageTracker(), PageTracker(spans=False)
+    expected, got = full.update(whole), bare.update(whole)
+    assert (len(got.spans), len(got.installs)) == (0, 0)
+    assert got.lives.tolist() == expected.lives.tolist()
+    assert list(bare.allocs()) == list(full.allocs())
+    assert bare.unexplained() == full.unexplained()
+
+
 def test_an_empty_batch_is_nothing() -> None:
     tracker = PageTracker()
     empty: EventBatch = from_rows([])
