@@ -231,6 +231,11 @@ class Probes:
         return found
 
 
+def tracepoint_kinds(latency: bool) -> list[Kind]:
+    """The kinds that are probed."""
+    return [row.kind for row in TABLE if row.tracepoint and (row.default or latency)]
+
+
 def _recursion_misses(program: int) -> int:
     """How often the kernel skipped a program because it was being run on that CPU already (fdinfo, since 5.12)."""
     found = re.search(r"^recursion_misses:\s*(\d+)", Path(f"/proc/self/fdinfo/{program}").read_text(), re.MULTILINE)
