@@ -365,7 +365,8 @@ int mmap_return(struct pt_regs *ctx)
 		return 0;
 	alloc = *entered;
 	in_mmap.delete(&tid);
-	if (!(int)PT_REGS_RC(ctx)) {
+	/* Not there any more: the walk gave up waiting, and has described the alloc. */
+	if (mapping.lookup(&alloc) && !(int)PT_REGS_RC(ctx)) {
 		/* A new mapping is a new alloc, whatever was at this address before. */
 		allocs.delete(&alloc);
 		note(alloc, read_u64(alloc + ALLOC_SIZE) / PAGE_SIZE, MMAP);

@@ -115,8 +115,14 @@ int snapshot(void *ctx)
 	if (!pages || !array || walk->busy > WALK_PATIENCE)
 		return go_on(walk, next);
 	walk->busy++;
-	if (mapping.lookup(&alloc))
+	if (mapping.lookup(&alloc)) {
+		if (walk->busy > WALK_PATIENCE) {
+			/* No mmap() takes that long: its return probe was missed (`nmissed`, Documentation/trace/kprobes.rst). */
+			mapping.delete(&alloc);
+			walk->busy = 1;
+		}
 		return WALK_BUSY;
+	}
 	known = allocs.lookup(&alloc);
 	if (!known)
 		known = introduce(alloc);

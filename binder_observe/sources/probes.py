@@ -122,12 +122,15 @@ class Probes:
         self.missing: list[str] = []
 
     def attach(self) -> None:
-        """Release and mmap first, so that no alloc is seen whose end could be missed; then the tracepoints."""
+        """Release and mmap first, so that no alloc is seen whose end could be missed; then the tracepoints.
+
+        The return before the entry: a call that was entered with only one of the two there would never seem to end.
+        """
         with _compiler_output() as said:
             try:
                 for function, program in ((_RELEASE, "release"), (_MMAP, "mmap")):
-                    self._bpf.attach_kprobe(event=function, fn_name=f"{program}_entry")
                     self._bpf.attach_kretprobe(event=function, fn_name=f"{program}_return")
+                    self._bpf.attach_kprobe(event=function, fn_name=f"{program}_entry")
                     self.attached.append(function)
             except Exception as error:
                 raise UnsupportedError(

@@ -39,12 +39,16 @@ class Observer:
         self.observation = Observation(self.source.meta)
         self._batches = self.source.batches()
 
-    def again(self) -> None:
-        """Detaches, and attaches anew."""
+    def again(self, *, missed_return: bool = False) -> None:
+        """Detaches, and attaches anew; with `missed_return` as if an mmap() that was over had never seemed to end."""
         source: Any = self.source
+        bpf = source._probes._bpf
         source._probes.detach()
+        an_alloc = next(iter(bpf["allocs"].keys())) if missed_return else None
         for name in _TABLES:
-            source._probes._bpf[name].clear()
+            bpf[name].clear()
+        if an_alloc is not None:
+            bpf["mapping"][an_alloc] = bpf["mapping"].Leaf(1)
         source._ring.drain()
         walks = source._walks
         source._init_state()
@@ -111,6 +115,9 @@ def main() -> None:
     observer = Observer(results)
     observer.until_quiet()
     observer.write_down("idle")
+    observer.again(missed_return=True)
+    observer.until_quiet()
+    observer.write_down("a return missed")
     (late / "go").touch()
     while not (late / "done").exists():
         observer.look()

@@ -43,6 +43,12 @@ def test_quiet_system_is_known_before_any_event(booted: Session) -> None:
     assert set(oracle.tracked(report)) - set(kernel) == {(pids["vendor"], "hwbinder")}
 
 
+def test_mmap_whose_return_was_missed_hides_no_pages(booted: Session) -> None:
+    report, kernel = moment(booted, "a return missed")
+    assert kernel
+    assert_equal(report, kernel)
+
+
 def test_counts_stay_true_through_traffic_reclaim_and_exits(booted: Session) -> None:
     report, kernel = moment(booted, "after traffic")
     assert_equal(report, kernel)
