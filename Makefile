@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WHEEL_VENV := build/wheel-venv
+GUEST_PACKAGES := qemu-system-x86 busybox-static python3-bpfcc bpftool gcc libc6-dev kmod file zstd
 
 .PHONY: setup demo test test-quick test-slow test-wheel test-kernels kernels check clean
 
@@ -33,9 +34,9 @@ test-quick: setup
 # What takes long on the processor, or needs a browser, tmux or Prometheus (skipped with the reason where there is
 # none, but under CI=true that is a failure).
 test-slow: setup
-	sh tests/browser/install.sh
-	sh tests/top/install.sh
-	sh tests/exporter/install.sh
+	sh tests/install.sh "tests in a browser" chromium chromium-driver
+	sh tests/install.sh "tests of top in a terminal" tmux
+	sh tests/install.sh "tests with a real Prometheus" prometheus
 	$(BIN)/python -m pytest -n auto -m 'slow'
 	$(BIN)/python -m pytest -m 'browser'
 
@@ -53,7 +54,7 @@ test-wheel: setup
 
 # Fetches the kernels once; skipped with the reason where that cannot be, but under CI=true that is a failure.
 kernels: setup
-	sh tests/kernels/install.sh
+	sh tests/install.sh "tests on real kernels" $(GUEST_PACKAGES)
 	$(BIN)/python -m tests.kernels.kernels || [ "$$CI" != true ]
 
 test-kernels: kernels

@@ -24,7 +24,7 @@ def browser() -> Iterator[Chrome]:
     program = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     driver = shutil.which("chromedriver")
     if program is None or driver is None:
-        reason = "no chromium with chromedriver: sh tests/browser/install.sh"
+        reason = "no chromium with chromedriver (make test-slow installs them)"
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)

@@ -28,7 +28,7 @@ ROOT = Path(__file__).parent.parent.parent
 def _tool(name: str) -> str:
     found = shutil.which(name)
     if found is None:
-        why = f"there is no {name} here: sh tests/exporter/install.sh"
+        why = f"there is no {name} here (make test-slow installs it)"
         if os.environ.get("CI") == "true":
             pytest.fail(why)
         pytest.skip(why)

@@ -25,7 +25,7 @@ TOP = [sys.executable, "-m", "binder_observe", "top"]
 @pytest.fixture(autouse=True, scope="module")
 def _needs_tmux() -> None:
     if shutil.which("tmux") is None:
-        reason = "there is no tmux; tests/top/install.sh installs it"
+        reason = "there is no tmux (make test-slow installs it)"
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
