@@ -13,7 +13,6 @@ from typing import Any
 import click
 
 from binder_observe.analysis.summary import Report, summarize
-from binder_observe.audit import UNCHECKED
 from binder_observe.commands.checking import Checker, KernelCounts
 from binder_observe.events import EventBatch
 from binder_observe.observation import Observation
@@ -57,12 +56,15 @@ def observe(
         view = None if quiet else stack.enter_context(_view(screen))
         batches = source.batches()
 
+        def keep(batch: EventBatch) -> None:
+            if writer:
+                writer.write(batch)
+            observation.feed(batch)
+
         def take() -> EventBatch | None:
             batch = next(batches, None)
             if batch is not None:
-                if writer:
-                    writer.write(batch)
-                observation.feed(batch)
+                keep(batch)
             return batch
 
         checker = Checker(counts, observation, take) if counts else None
@@ -73,16 +75,16 @@ def observe(
             now = time.monotonic()
             if not stopped and (stopping or (duration is not None and now - begin >= duration)):
                 if checker:
-                    checker.check()
+                    keep(checker.check())
                 source.stop()
                 stopped = True
             elif checker and counts and not stopped and counts.every is not None and now - checked >= counts.every:
-                checker.check()
+                keep(checker.check())
                 checked = time.monotonic()
             if view and now - shown >= interval:
                 shown = now
-                view(summarize(observation, audit=checker.audit if checker else UNCHECKED))
-    return summarize(observation, audit=checker.audit if checker else UNCHECKED)
+                view(summarize(observation))
+    return summarize(observation)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from binder_observe.analysis.summary import summarize
+from binder_observe.api import open_recording
 from binder_observe.events import EventBatch, Kind, concat
 from binder_observe.observation import Observation
 from binder_observe.sources.recording import RecordingSource
@@ -84,6 +85,14 @@ def test_the_observer_says_that_the_kernel_agrees(booted: Session) -> None:
     assert audit == {
         "checked": True, "agreed": True, "compared": audit["compared"], "inconclusive": 0, "differences": [],
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["whole", "flood"])
+def test_a_recording_keeps_what_the_observer_said(booted: Session, name: str) -> None:
+    """Not only the comparison: nothing in the report is from elsewhere than the events."""
+    live = booted.json(name)
+    assert live["audit"]["checked"]
+    assert json.loads(open_recording(booted.results / f"{name}.arrows").report().to_json()) == live
 
 
 def test_pages_are_known_again_after_a_gap(booted: Session) -> None:
