@@ -18,6 +18,7 @@ from binder_observe.events import EventBatch
 from binder_observe.observation import Observation
 from binder_observe.recording import RecordingWriter
 from binder_observe.reports import terminal
+from binder_observe.rotation import PieceWriter, Rotation
 from binder_observe.sources import Source
 
 
@@ -28,12 +29,14 @@ def observe(
     interval: float = 1.0,
     output: str | None = None,
     force: bool = False,
+    rotation: Rotation | None = None,
     quiet: bool = False,
     banner: str | None = None,
     screen: bool = True,
     counts: KernelCounts | None = None,
 ) -> Report:
-    """Feeds every batch of the source to the tracker, and to a recording when `output` is given; closes the source.
+    """Feeds every batch of the source to the tracker, and to a recording when `output` is given (in pieces with
+    `rotation`); closes the source.
 
     Ends at the source's end, after `duration` seconds, or by SIGINT or SIGTERM. On a terminal a table refreshes on
     stderr every `interval` seconds (with `screen`), otherwise it gets a line; `quiet` keeps stderr empty.
@@ -46,11 +49,15 @@ def observe(
     with ExitStack() as stack:
         stack.callback(source.close)
         # Flushed well within the second that a crash may cost at most, given that the source is read every 0.1 s.
-        writer = (
-            stack.enter_context(RecordingWriter(output, source.meta, force=force, flush_interval_s=0.75))
-            if output
-            else None
-        )
+        flush_s = 0.75
+        writer: RecordingWriter | PieceWriter | None = None
+        pieces: PieceWriter | None = None
+        if output and rotation:
+            writer = pieces = PieceWriter(output, source.meta, rotation, force=force, flush_interval_s=flush_s)
+        elif output:
+            writer = RecordingWriter(output, source.meta, force=force, flush_interval_s=flush_s)
+        if writer:
+            stack.enter_context(writer)
         if banner and not quiet:
             click.echo(banner, err=True)
         view = None if quiet else stack.enter_context(_view(screen))
@@ -60,6 +67,8 @@ def observe(
             if writer:
                 writer.write(batch)
             observation.feed(batch)
+            if pieces:
+                pieces.turn(observation)
 
         def take() -> EventBatch | None:
             batch = next(batches, None)
