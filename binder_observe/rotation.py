@@ -84,7 +84,12 @@ class PieceWriter:
 
     def write(self, batch: EventBatch) -> None:
         """As that of `RecordingWriter`, into the newest piece."""
-        self._writer.write(batch)
+        try:
+            self._writer.write(batch)
+        except ObserveError as error:
+            if self._piece.index == 1:
+                raise
+            raise ObserveError(f"{error}; the pieces before it are whole") from error
 
     def turn(self, observed: Observation) -> None:
         """Goes on in a new piece if it is time to; `observed` has taken in all that was written, and no more."""

@@ -31,6 +31,7 @@ class Joint:
         """The rows of `piece`; `torn`: the one before it could not be read to its end; `last`: none comes after it."""
         left_out = missing = 0
         if not self._index:
+            self._happened = piece.before
             if piece.index > 1:
                 self.notes.append(
                     f"the recording begins with its piece {piece.index}: {piece.before} events before it are not there"

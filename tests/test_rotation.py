@@ -1,0 +1,314 @@
+"""Recordings in pieces: what is on disk, at every moment, and what is said when it cannot be."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from binder_observe import files
+from binder_observe.errors import ObserveError
+from binder_observe.events import GOES_ON, EventBatch, Kind, concat
+from binder_observe.observation import Observation
+from binder_observe.recording import RecordingReader
+from binder_observe.recording.pieces import piece_path, pieces_of
+from binder_observe.rotation import PieceWriter, Rotation, check_no_pieces
+from binder_observe.sources.recording import RecordingSource
+from tests.build import META, attach, batch, install, mapped, park, row
+from tests.pieces import Cutter, own_rows, record, rows
+
+END = batch(row(1_000_000, Kind.DETACH, alloc=0))
+
+
+def parts(n: int) -> list[EventBatch]:
+    """Each has two events of one page or another; descriptions are in the first, the end is in the last."""
+    first = batch(attach(), row(0, Kind.PROCESS, alloc=0, task=100, name="server"), mapped(200))
+    *others, last = [concat([first, batch(install(5))]), *(batch(install(10 * i, i)) for i in range(1, n))]
+    return [*others, concat([last, END])]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())
+
+
+def test_each_piece_is_a_recording_with_its_beginning_and_its_end(tmp_path: Path) -> None:
+    found = record(tmp_path / "r.arrows", parts(3))
+    assert names(tmp_path) == ["r.0001.arrows", "r.0002.arrows", "r.0003.arrows"]
+    runs = set()
+    for n, path in enumerate(found, 1):
+        assert Path(path).stat().st_mode & 0o777 == 0o600
+        with RecordingReader(path) as reader:
+            whole = concat(reader.batches())
+            assert not reader.truncated
+            piece = reader.meta.piece
+        assert piece is not None
+        assert (piece.index, piece.before) == (n, 2 * (n - 1))
+        runs.add(piece.run)
+        kinds = whole.kind.tolist()
+        assert kinds[0] == Kind.ATTACH
+        assert kinds[-1] == Kind.DETACH
+        assert whole.page[-1] == (GOES_ON if n < 3 else 0)
+        assert "server" in whole.names.values()
+        assert {Kind.ALLOC, Kind.MMAP} & set(kinds)
+        assert own_rows(path).kernel_events == whole.kernel_events == 2
+    assert len(runs) == 1
+
+
+def test_a_piece_alone_knows_every_page(tmp_path: Path) -> None:
+    *_, last, _ = record(tmp_path / "r.arrows", [*parts(3)[:2], batch(install(20, 2), park(500, 1)), END])
+    observed = Observation(META)
+    observed.feed(rows(last))
+    (alloc,) = observed.tracker.allocs()
+    assert (alloc.active, alloc.lru, alloc.free, alloc.unknown) == (2, 1, 197, 0)
+    assert (alloc.comm, alloc.context, alloc.high_watermark) == ("server", "binder", 3)
+    assert (alloc.installs, alloc.parks) == (1, 1)
+
+
+def test_a_size_ends_a_piece(tmp_path: Path) -> None:
+    size = 20_000
+    observed = Observation(META)
+    with PieceWriter(tmp_path / "r", META, Rotation(size_bytes=size), flush_interval_s=0) as writer:
+        for part in parts(150):
+            writer.write(part)
+            observed.feed(part)
+            writer.turn(observed)
+        total = writer.saved_bytes
+    found = pieces_of(str(tmp_path / "r"))
+    assert len(found) > 3
+    sizes = [os.path.getsize(path) for path in found]
+    # the batch that fills it, the DETACH and the end mark go beyond
+    assert all(size <= found < 1.5 * size for found in sizes[:-1])
+    assert sizes[-1] < size
+    assert total <= sum(sizes)
+    assert rows(*found).kernel_events == 300
+
+
+def test_openings_never_fill_the_larger_part(tmp_path: Path) -> None:
+    observed = Observation(META)
+    with PieceWriter(tmp_path / "r", META, Rotation(size_bytes=1), flush_interval_s=0) as writer:
+        for part in parts(150):
+            writer.write(part)
+            observed.feed(part)
+            writer.turn(observed)
+    for path in pieces_of(str(tmp_path / "r"))[:-1]:
+        with RecordingReader(path) as reader:
+            piece, (opening, *_) = reader.meta.piece, reader.batches()
+        assert piece is not None
+        if piece.index > 1:
+            assert piece.opening == len(opening)
+            assert os.path.getsize(path) > 2 * opening.ts_ns.nbytes
+
+
+def test_a_time_ends_a_piece_in_which_something_happened(tmp_path: Path) -> None:
+    cutter = Cutter(tmp_path / "r")
+    with cutter.writer:
+        cutter.write(batch(attach(), mapped()))
+        for _ in range(5):
+            cutter.cut()
+            cutter.write(batch())
+        assert names(tmp_path) == ["r.0001"]
+        cutter.write(batch(install(1)))
+        cutter.writer.turn(cutter.observed)
+        assert names(tmp_path) == ["r.0001", "r.0002"]
+
+
+def test_only_the_newest_stay(tmp_path: Path) -> None:
+    (tmp_path / "r.0001.other").write_text("precious")
+    record(tmp_path / "r.arrows", parts(7), keep=3)
+    assert names(tmp_path) == ["r.0001.other", "r.0005.arrows", "r.0006.arrows", "r.0007.arrows"]
+
+
+def test_nothing_is_overwritten_unless_told(tmp_path: Path) -> None:
+    old = record(tmp_path / "r.arrows", parts(4))
+    for path in (old[0], old[1]):
+        os.unlink(path)  # as --keep does
+    before = {name: (tmp_path / name).read_bytes() for name in names(tmp_path)}
+    with pytest.raises(ObserveError, match=r"r\.0003\.arrows already exists; -f overwrites it"):
+        record(tmp_path / "r.arrows", parts(2))
+    with pytest.raises(ObserveError, match="already exists"):
+        check_no_pieces(str(tmp_path / "r.arrows"), force=False)
+    assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == before
+    record(tmp_path / "r.arrows", parts(2), force=True)
+    assert names(tmp_path) == ["r.0001.arrows", "r.0002.arrows"]  # none of the other run's are left among them
+    assert rows(*map(str, tmp_path.iterdir())).kernel_events == 4
+
+
+def test_what_is_no_file_is_not_removed(tmp_path: Path) -> None:
+    (tmp_path / "r.0005").mkdir()
+    with pytest.raises(ObserveError, match="is a directory"):
+        record(tmp_path / "r", parts(2), force=True)
+    with pytest.raises(ObserveError, match="standard output"):
+        PieceWriter("-", META, Rotation(time_s=1))
+    with pytest.raises(ObserveError, match="folder does not exist"):
+        check_no_pieces(str(tmp_path / "none" / "r"), force=False)
+
+
+@pytest.mark.parametrize("name", ["trace.arrows", "trace", "a.b.arrows", ".hidden", "odd[1]*.x"])
+def test_names(tmp_path: Path, name: str) -> None:
+    for index in (10_000, 3, 1, 9_999):
+        Path(piece_path(str(tmp_path / name), index)).touch()
+    (tmp_path / f"{name}.001").touch()
+    (tmp_path / f"other.{name}.0001").touch()
+    assert pieces_of(str(tmp_path / name)) == [piece_path(str(tmp_path / name), n) for n in (1, 3, 9_999, 10_000)]
+
+
+# --- whatever happens on the way ---
+
+
+@pytest.mark.parametrize("where", ["there is no room", "the name is taken"])
+def test_a_piece_that_cannot_begin(tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    all_parts = parts(4)
+    cutter = Cutter(tmp_path / "r")
+
+    def go_on() -> None:
+        with cutter.writer:
+            for n, part in enumerate(all_parts):
+                cutter.write(part)
+                if n == 2:
+                    if where == "the name is taken":
+                        (tmp_path / "r.0004").write_text("precious")
+                    else:
+                        monkeypatch.setattr("binder_observe.recording.writer.write_all", full)
+                cutter.cut()
+
+    def full(fd: int, data: bytes) -> None:
+        if len(cutter_files()) > 3 and os.path.samestat(os.fstat(fd), os.stat(cutter_files()[-1])):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        files.write_all(fd, data)
+
+    def cutter_files() -> list[str]:
+        return pieces_of(str(tmp_path / "r"))
+
+    with pytest.raises(ObserveError) as raised:
+        go_on()
+    why = "No space left on device" if where == "there is no room" else "File exists"
+    assert str(raised.value).startswith(f"cannot go on in {tmp_path}/r.0004: {why}")
+    assert "everything recorded until then is saved" in str(raised.value)
+    assert (tmp_path / "r.0004").exists() == (where == "the name is taken")
+    whole = [str(tmp_path / f"r.000{n}") for n in (1, 2, 3)]
+    assert list(rows(*whole).rows()) == list(concat(all_parts[:3]).rows())
+
+
+def test_a_full_disk_within_a_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cutter = Cutter(tmp_path / "r")
+
+    def full(fd: int, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def go_on() -> None:
+        with cutter.writer:
+            for part in parts(2):
+                cutter.write(part)
+                cutter.cut()
+            monkeypatch.setattr("binder_observe.recording.writer.write_all", full)
+            cutter.now += 5
+            cutter.write(batch(install(90, 9)))
+
+    with pytest.raises(ObserveError, match=r"cannot write to .*r\.0003: No space .*; the pieces before it are whole"):
+        go_on()
+    assert rows(*pieces_of(str(tmp_path / "r"))).kernel_events == 4
+
+
+def test_nothing_is_lost_between_any_two_system_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a kill leaves is what is on disk at that moment: a copy of it is taken before and after each change."""
+    folder, copies = tmp_path / "now", tmp_path / "copies"
+    folder.mkdir()
+    moments: list[tuple[Path, int]] = []  # what was there, and how many events of it had been flushed by then
+    flushed = [0]
+
+    def look() -> None:
+        copy = copies / str(len(moments))
+        shutil.copytree(folder, copy)
+        moments.append((copy, flushed[0]))
+
+    def watched(module: object, name: str) -> None:
+        real = getattr(module, name)
+
+        def call(*args: object) -> object:
+            look()
+            done = real(*args)
+            look()
+            return done
+
+        monkeypatch.setattr(module, name, call)
+
+    import binder_observe.recording.writer as writing
+
+    watched(writing, "write_all")
+    watched(files, "write_all")
+    watched(os, "unlink")
+    watched(os, "close")
+    cutter = Cutter(folder / "r", keep=3)
+    all_parts = parts(6)
+    for n, part in enumerate(all_parts):
+        if n:
+            cutter.cut()
+            flushed[0] = 2 * n
+        cutter.write(part)
+    cutter.writer.close()
+    monkeypatch.undo()
+
+    expected = concat(all_parts)
+    assert len(moments) > 50
+    for copy, least in moments:
+        found = [path for path in pieces_of(str(copy / "r")) if os.path.getsize(path)]
+        if not found:
+            assert least == 0
+            continue
+        source = RecordingSource(*found)
+        read = concat(source.batches())
+        begins = source._files[0].meta.piece
+        assert begins is not None
+        assert read.lost_events == 0, (source.notes, least)
+        assert begins.before + read.kernel_events >= least
+        assert len(found) <= 4
+        own = read.slice(begins.opening, len(read))
+        ends = [i for i, r in enumerate(own.rows()) if r[1] == Kind.DETACH and r[3] == GOES_ON]
+        assert ends in ([], [len(own) - 1])  # the next piece is there from then on
+        # what was read is a stretch of what happened, row for row, wherever the seams were
+        events = [r for r in own.rows() if r[1] <= Kind.RELEASE_END]
+        all_events = [r for r in expected.rows() if r[1] <= Kind.RELEASE_END]
+        assert events == all_events[begins.before : begins.before + len(events)]
+
+
+def test_sigkill_loses_nothing_that_was_flushed(tmp_path: Path) -> None:
+    code = textwrap.dedent(f"""
+        import sys
+        sys.path[:0] = {sys.path!r}
+        from tests.test_rotation import META, Observation, PieceWriter, Rotation, attach, batch, install, mapped
+        observed = Observation(META)
+        writer = PieceWriter({str(tmp_path / "r")!r}, META, Rotation(size_bytes=8192), flush_interval_s=0)
+        part, done = batch(attach(), mapped(1000)), 0
+        while True:
+            writer.write(part)
+            observed.feed(part)
+            print(done, flush=True)
+            writer.turn(observed)
+            part = batch(*(install(5 * done + 10 * i, (done // 2 + i) % 1000) for i in range(100)))
+            done += 200
+    """)
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    said = 0
+    while len(pieces_of(str(tmp_path / "r"))) < 20:
+        said = int(child.stdout.readline())
+    child.send_signal(signal.SIGKILL)
+    rest = child.stdout.read().split("\n")
+    child.stdout.close()
+    assert child.wait() == -signal.SIGKILL
+    said = max([said, *(int(line) for line in rest[:-1])])
+    source = RecordingSource(tmp_path / "r")
+    whole = concat(source.batches())
+    assert whole.kernel_events >= said
+    assert whole.lost_events == 0
+    events = [r[:4] for r in whole.rows() if r[1] <= Kind.RELEASE_END]
+    assert events == [r[:4] for i in range(len(events) // 2) for r in batch(install(10 * i, i % 1000)).rows()]
+    assert source.note is not None
+    assert "has no end mark" in source.note
