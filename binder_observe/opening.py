@@ -12,7 +12,8 @@ from binder_observe.observation import Observation
 from binder_observe.rows import State
 from binder_observe.tracker import AllocState
 
-_SNAPSHOT: Final = {State.FREE: Kind.SNAPSHOT_FREE, State.ACTIVE: Kind.SNAPSHOT_ACTIVE, State.LRU: Kind.SNAPSHOT_LRU}
+_SNAPSHOT: Final = np.zeros(len(State), dtype=np.uint8)
+_SNAPSHOT[[State.FREE, State.ACTIVE, State.LRU]] = Kind.SNAPSHOT_FREE, Kind.SNAPSHOT_ACTIVE, Kind.SNAPSHOT_LRU
 
 
 def opening(observed: Observation) -> EventBatch:
@@ -24,25 +25,27 @@ def opening(observed: Observation) -> EventBatch:
     """
     tracker = observed.tracker
     now = tracker.end_ns
-    names = ((now, Kind.PROCESS, NO_ALLOC, 0, 0, pid, 0, comm) for pid, comm in tracker.comms.items())
-    parts = [from_rows([(now, Kind.ATTACH, NO_ALLOC, 0, 0, 0, 0, None), *names])]
+    comms = ((now, Kind.PROCESS, NO_ALLOC, 0, 0, pid, 0, comm) for pid, comm in tracker.comms.items())
+    first = [from_rows([(now, Kind.ATTACH, NO_ALLOC, 0, 0, 0, 0, None), *comms])]
     if observed.audit.checked:
-        parts.append(observed.audit.event(now))
+        first.append(observed.audit.event(now))
+    mappings: list[NDArray[np.void]] = []
+    contexts: dict[int, str] = {}
+    used = 0
     for s in tracker.allocs():
         if not s.released:
-            described = (now, Kind.ALLOC, s.alloc, s.mapping_pages, 0, s.pid, 0, s.context)
-            high = (now, Kind.SNAPSHOT_HIGH, s.alloc, s.high_watermark, 0, s.pid, 0, None)
-            parts.append(from_rows([described, high]))
-            parts.append(from_records(_snapshots(now, s, tracker.page_states(s.alloc))))
-    return concat(parts)
+            if s.context is not None:
+                contexts[used] = s.context
+            mappings.append(_mapping(now, s, tracker.page_states(s.alloc)))
+            used += len(mappings[-1])
+    return concat([*first, from_records(np.concatenate([np.zeros(0, dtype=DTYPE), *mappings]), contexts)])
 
 
-def _snapshots(now: int, s: AllocState, states: NDArray[np.uint8]) -> NDArray[np.void]:
-    index = np.flatnonzero(states != State.UNKNOWN)  # of the others nothing can be said
-    kind = np.zeros(len(State), dtype=np.uint8)
-    for state, snapshot in _SNAPSHOT.items():
-        kind[state] = snapshot
-    rows = np.zeros(len(index), dtype=DTYPE)
+def _mapping(now: int, s: AllocState, states: NDArray[np.uint8]) -> NDArray[np.void]:
+    known = np.flatnonzero(states != State.UNKNOWN)  # of the others nothing can be said
+    rows = np.zeros(2 + len(known), dtype=DTYPE)
     rows["ts_ns"], rows["alloc"], rows["tgid"] = now, s.alloc, s.pid
-    rows["page"], rows["kind"] = index, kind[states[index]]
+    rows["kind"][:2] = Kind.ALLOC, Kind.SNAPSHOT_HIGH
+    rows["page"][:2] = s.mapping_pages, s.high_watermark
+    rows["kind"][2:], rows["page"][2:] = _SNAPSHOT[states[known]], known
     return rows

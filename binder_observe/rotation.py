@@ -67,7 +67,6 @@ class PieceWriter:
         self._writer = self._create(self._meta)
         self._begin()
         self._paths = [self._writer.path]
-        self._closed_bytes = 0
         for file in earlier:
             if file != self._writer.path:
                 _remove(file)
@@ -76,11 +75,6 @@ class PieceWriter:
     def path(self) -> str:
         """The newest piece."""
         return self._writer.path
-
-    @property
-    def saved_bytes(self) -> int:
-        """Of all pieces, removed ones included."""
-        return self._closed_bytes + self._writer.saved_bytes
 
     def write(self, batch: EventBatch) -> None:
         """As that of `RecordingWriter`, into the newest piece."""
@@ -109,7 +103,6 @@ class PieceWriter:
         self._paths.append(new.path)
         with old:
             old.write(from_rows([(tracker.end_ns, Kind.DETACH, NO_ALLOC, GOES_ON, 0, 0, 0, None)]))
-        self._closed_bytes += old.saved_bytes
         while self._rotation.keep is not None and len(self._paths) > self._rotation.keep:
             _remove(self._paths.pop(0))
 
@@ -136,7 +129,7 @@ class PieceWriter:
 
     def _begin(self) -> None:
         self._began = self._clock()
-        # of two pieces that could hold the same, the opening must not fill the larger part
+        # whatever the size, no file may be an opening and little else
         self._limit = max(self._rotation.size_bytes or 0, 2 * self._writer.saved_bytes)
 
     def _is_due(self) -> bool:

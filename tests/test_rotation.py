@@ -79,14 +79,12 @@ def test_a_size_ends_a_piece(tmp_path: Path) -> None:
             writer.write(part)
             observed.feed(part)
             writer.turn(observed)
-        total = writer.saved_bytes
     found = pieces_of(str(tmp_path / "r"))
     assert len(found) > 3
     sizes = [os.path.getsize(path) for path in found]
     # the batch that fills it, the DETACH and the end mark go beyond
     assert all(size <= found < 1.5 * size for found in sizes[:-1])
     assert sizes[-1] < size
-    assert total <= sum(sizes)
     assert rows(*found).kernel_events == 300
 
 
