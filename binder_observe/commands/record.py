@@ -61,5 +61,5 @@ def record(
         where = output
         if parts:
             files = pieces_of(output)
-            where = f"{files[-1]} and {len(files) - 1} older pieces"
+            where = " to ".join(files if len(files) < 2 else (files[0], files[-1]))
         click.echo(f"{report.events} events in {where}, {report.lost_events} lost", err=True)
