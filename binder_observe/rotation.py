@@ -16,7 +16,7 @@ from binder_observe.events import GOES_ON, NO_ALLOC, EventBatch, Kind, from_rows
 from binder_observe.files import check_absent, refuse_stdout
 from binder_observe.observation import Observation
 from binder_observe.opening import opening
-from binder_observe.recording import RecordingWriter
+from binder_observe.recording import RecordingReader, RecordingWriter
 from binder_observe.recording.pieces import piece_path, pieces_of
 from binder_observe.sources import Meta, Piece
 
@@ -31,9 +31,16 @@ class Rotation:
 
 
 def check_no_pieces(path: str, force: bool) -> None:
-    """Raises ObserveError where pieces of `path` would be refused later, as `check_absent` does for one file."""
+    """Raises ObserveError where pieces of `path` would be refused later, as `check_absent` does for one file.
+
+    `force` is for pieces: another file that is only called like one (`trace.2024.arrows`) is refused all the same.
+    """
     for file in pieces_of(path) or [piece_path(path, 1)]:
         check_absent(file, force)
+        if os.path.lexists(file):
+            with RecordingReader(file) as reader:
+                if reader.meta.piece is None:
+                    raise ObserveError(f"{file} is called like a piece and is none; give another name")
 
 
 class PieceWriter:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -341,6 +343,16 @@ def test_how_far_reading_is(tmp_path: Path) -> None:
     assert 0 < seen[0] < seen[-1]
     assert source.fraction == 1
     assert len(list(source.batches())) == len(seen)  # and once more
+
+
+def test_more_pieces_than_a_process_may_open(tmp_path: Path) -> None:
+    paths = record(tmp_path / "r", [batch(attach(), mapped(40)), *(batch(install(10 * n, n)) for n in range(40))])
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 10, before[1]))
+        assert rows(*paths).kernel_events == 80
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_stop_ends_it(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from binder_observe import files
 from binder_observe.errors import ObserveError
 from binder_observe.events import GOES_ON, EventBatch, Kind, concat
 from binder_observe.observation import Observation
-from binder_observe.recording import RecordingReader
+from binder_observe.recording import RecordingReader, RecordingWriter
 from binder_observe.recording.pieces import piece_path, pieces_of
 from binder_observe.rotation import PieceWriter, Rotation, check_no_pieces
 from binder_observe.sources.recording import RecordingSource
@@ -138,10 +138,17 @@ def test_nothing_is_overwritten_unless_told(tmp_path: Path) -> None:
     assert rows(*map(str, tmp_path.iterdir())).kernel_events == 4
 
 
-def test_what_is_no_file_is_not_removed(tmp_path: Path) -> None:
+def test_what_is_no_piece_is_not_removed(tmp_path: Path) -> None:
     (tmp_path / "r.0005").mkdir()
     with pytest.raises(ObserveError, match="is a directory"):
         record(tmp_path / "r", parts(2), force=True)
+    (tmp_path / "text.2024").write_text("precious")
+    with RecordingWriter(tmp_path / "whole.2024", META) as writer:
+        writer.write(batch(attach()))
+    for name, why in (("text", "is not a binder-observe recording"), ("whole", "whole.2024 is called like a piece")):
+        with pytest.raises(ObserveError, match=why):
+            record(tmp_path / name, parts(2), force=True)
+    assert names(tmp_path) == ["r.0005", "text.2024", "whole.2024"]
     with pytest.raises(ObserveError, match="standard output"):
         PieceWriter("-", META, Rotation(time_s=1))
     with pytest.raises(ObserveError, match="folder does not exist"):
