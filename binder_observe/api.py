@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from binder_observe.analysis.summary import Report, summarize
+from binder_observe.errors import ObserveError
 from binder_observe.events import COLUMNS, EventBatch, Kind, concat
 from binder_observe.files import write_private
 from binder_observe.history import History, collect
@@ -136,13 +137,16 @@ class PageReport:
 
 
 def _notes(source: Source) -> tuple[str, ...]:
-    note = getattr(source, "note", None)
-    return (note,) if note else ()
+    return source.notes if isinstance(source, RecordingSource) else ()
 
 
-def open_recording(path: str | os.PathLike[str]) -> Recording:
-    """A recorded file. Raises ObserveError when it is none."""
-    return Recording(lambda: RecordingSource(path))
+def open_recording(path: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> Recording:
+    """A recorded file, or the pieces of a rotated one: several paths in any order, a folder, a pattern, or the name
+    that the pieces have theirs from. Raises ObserveError when it is none, and when the pieces are not those of one."""
+    paths = [path] if isinstance(path, str | os.PathLike) else list(path)
+    if not paths:
+        raise ObserveError("which recording? no path was given")
+    return Recording(lambda: RecordingSource(*paths))
 
 
 def simulate(

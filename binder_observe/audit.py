@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Final, Self
 
+from binder_observe.errors import ObserveError
+from binder_observe.events import NO_ALLOC, EventBatch, Kind, from_rows
 from binder_observe.tracker import AllocState
 
 Key = tuple[int, str]
@@ -63,6 +66,24 @@ class Audit:
             "inconclusive": self.inconclusive,
             "differences": [asdict(difference) for difference in self.differences],
         }
+
+    def event(self, ts_ns: int) -> EventBatch:
+        """One AUDIT row, to be fed to the observation that was compared, and recorded with it."""
+        text = json.dumps(self.to_dict(), separators=(",", ":"))
+        return from_rows([(ts_ns, Kind.AUDIT, NO_ALLOC, 0, 0, 0, 0, text)])
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """From the `name` of an AUDIT row. Raises ObserveError when it is none."""
+        try:
+            said = json.loads(text)
+            differences = tuple(
+                Difference(d["pid"], d["context"], Counts(**d["tracked"]), Counts(**d["kernel"]))
+                for d in said["differences"]
+            )
+            return cls(said["checked"], said["compared"], said["inconclusive"], differences)
+        except (ValueError, LookupError, TypeError) as error:
+            raise ObserveError(f"the event stream is damaged: {text[:40]!r} is no result of an audit") from error
 
 
 UNCHECKED: Final = Audit()

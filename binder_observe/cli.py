@@ -15,7 +15,7 @@ from typing import Any, Final
 import click
 
 from binder_observe import __version__
-from binder_observe.commands.options import check_option, live_options
+from binder_observe.commands.options import check_option, live_options, rotation_options
 from binder_observe.errors import ObserveError
 
 # command -> (module, one-line help): modules are imported when their command runs, and `--help` stays quick
@@ -82,6 +82,7 @@ class Commands(click.Group):
 @click.option("--realtime", is_flag=True, help="With --simulate: let the simulated clock keep pace with ours.")
 @click.option("-o", "--output", metavar="FILE", help="Keep the events in FILE, too.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite FILE.")
+@rotation_options
 @click.version_option(__version__, "-V", "--version", prog_name="binder-observe")
 @click.pass_context
 def cli(ctx: click.Context, /, **options: Any) -> None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 FORMAT_VERSION: Final = 1
 NO_ALLOC: Final = 0  # an event that belongs to no alloc; real allocs count from 1
+GOES_ON: Final = 1  # `page` of a DETACH that only ends a piece of the recording
 
 
 class Kind(IntEnum):
@@ -48,6 +49,7 @@ class Kind(IntEnum):
     LOST = 30
     ATTACH = 31
     DETACH = 32
+    AUDIT = 33
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,8 @@ TABLE: Final[tuple[Row, ...]] = (
     Row(Kind.LOST, None, True, False, "events lost",
         "a gap before this point: that many events of the alloc (0: of any) did not reach the observer"),
     Row(Kind.ATTACH, None, True, False, "0", "every probe is attached: the observation begins"),
-    Row(Kind.DETACH, None, True, False, "0", "the observation ends"),
+    Row(Kind.DETACH, None, True, False, "GOES_ON or 0", "the observation ends, or goes on in the next piece"),
+    Row(Kind.AUDIT, None, True, False, "0", "a comparison with the kernel's page counts; name = its result as JSON"),
 )  # fmt: skip
 
 BY_KIND: Final[Mapping[Kind, Row]] = {row.kind: row for row in TABLE}

@@ -81,6 +81,12 @@ def write_private(path: str | os.PathLike[str], content: str | bytes, *, force: 
     os.close(create_private(os.fspath(path), data, force))
 
 
+def refuse_stdout(path: str) -> None:
+    """Raises ObserveError for the name by which other tools mean standard output."""
+    if path == "-":
+        raise ObserveError("a recording cannot go to standard output; give the name of a file")
+
+
 def check_absent(path: str | os.PathLike[str] | None, force: bool) -> None:
     """Raises ObserveError for an output that would be refused later, before long work is done for it."""
     if path is None:

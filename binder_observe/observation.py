@@ -10,7 +10,8 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from binder_observe.events import EventBatch
+from binder_observe.audit import UNCHECKED, Audit
+from binder_observe.events import EventBatch, Kind
 from binder_observe.lifetimes.reclaims import Reclaims, ReclaimTotal
 from binder_observe.lifetimes.totals import Totals
 from binder_observe.sources import Meta
@@ -43,6 +44,7 @@ class Observation:
     def __init__(self, meta: Meta) -> None:
         self.meta = meta
         self.tracker = PageTracker()
+        self.audit = UNCHECKED  # the latest that the stream told of
         self._totals = Totals()
         self._reclaims = Reclaims()
         # A grid in time, so that the course is the same however the events are cut into batches.
@@ -58,6 +60,9 @@ class Observation:
             return done
         if self._origin_ns is None:
             self._origin_ns = int(batch.ts_ns[0])
+        for row, name in batch.names.items():
+            if batch.kind[row] == Kind.AUDIT:
+                self.audit = Audit.from_json(name)
         start = 0
         while True:
             following = (self._clock_ns - self._origin_ns) // self._step_ns + 1 if self._clock_ns else 1

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from binder_observe.audit import UNCHECKED, Counts, Difference
+from binder_observe.analysis.report import Report
+from binder_observe.api import open_recording
+from binder_observe.audit import UNCHECKED, Audit, Counts, Difference
 from binder_observe.commands.checking import Checker, KernelCounts
 from binder_observe.commands.observe import observe
 from binder_observe.errors import ObserveError
@@ -40,6 +42,12 @@ def checker(path: Path, *batches: list[Row]) -> Checker:
     return Checker(KernelCounts(path, lambda: None), observation, take)
 
 
+def check(found: Checker) -> Audit:
+    said = found.check()
+    assert list(said.kind) == [Kind.AUDIT]
+    return Audit.from_json(said.names[0])
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "stats"
@@ -48,8 +56,7 @@ def path(tmp_path: Path) -> Path:
 def test_quiet_and_equal(path: Path) -> None:
     path.write_text(stats((OWNER, "binder", "1:0:3")))
     found = checker(path, install(1))
-    found.check()
-    assert found.audit.to_dict() == {
+    assert check(found).to_dict() == {
         "checked": True, "agreed": True, "compared": 1, "inconclusive": 0, "differences": [],
     }  # fmt: skip
 
@@ -57,34 +64,31 @@ def test_quiet_and_equal(path: Path) -> None:
 def test_what_comes_between_two_looks_is_waited_for(path: Path) -> None:
     path.write_text(stats((OWNER, "binder", "0:1:3")))
     found = checker(path, install(1), [park(5)])
-    found.check()
-    assert found.audit.agreed is True
+    assert check(found).agreed is True
 
 
 def test_a_difference_that_stays_is_one(path: Path) -> None:
     path.write_text(stats((OWNER, "binder", "0:1:3")))
     found = checker(path, install(1))
-    found.check()
-    assert found.audit.differences == (Difference(OWNER, "binder", Counts(1, 0, 3), Counts(0, 1, 3)),)
+    assert check(found).differences == (Difference(OWNER, "binder", Counts(1, 0, 3), Counts(0, 1, 3)),)
     path.write_text(stats((OWNER, "binder", "1:0:3")))
-    found.check()
-    assert found.audit.agreed is False  # what was wrong once is told in the end
+    assert check(found).agreed is False  # what was wrong once is told in the end
 
 
 def test_what_never_stands_still_is_inconclusive(path: Path) -> None:
     path.write_text(stats((OWNER, "binder", "2:0:2")))
     moving: list[list[Row]] = [[install(9 * n)[1]] for n in range(100)]
     found = checker(path, *moving)
-    found.check()
-    assert found.audit.agreed is None
-    assert found.audit.inconclusive == 1
+    audit = check(found)
+    assert audit.agreed is None
+    assert audit.inconclusive == 1
 
 
 def test_what_is_gone_meanwhile_is_no_matter(path: Path) -> None:
     path.write_text(stats())
     found = checker(path, [], [], release(9))
-    found.check()
-    assert (found.audit.agreed, found.audit.compared) == (True, 0)
+    audit = check(found)
+    assert (audit.agreed, audit.compared) == (True, 0)
 
 
 def test_the_second_look_is_hurried(path: Path) -> None:
@@ -162,3 +166,48 @@ def test_what_ends_by_itself_is_not_checked(path: Path) -> None:
 def test_no_stats(path: Path) -> None:
     with pytest.raises(ObserveError, match="cannot read"):
         checker(path).check()
+
+
+def from_file(path: Path) -> Report:
+    return open_recording(path).report().data
+
+
+def test_a_recording_keeps_what_was_said(path: Path, tmp_path: Path) -> None:
+    path.write_text(stats((OWNER, "binder", "4:0:0")))
+    source, file = Source(rounds=-1), tmp_path / "r.arrows"
+    report = observe(
+        source, duration=1e-9, quiet=True, output=str(file), counts=KernelCounts(path, source.hurry, every=1e-9)
+    )
+    assert report.audit.agreed is False
+    assert from_file(file) == report
+    kinds = [kind for one in open_recording(file).batches() for kind in one.kind.tolist()]
+    assert kinds[-2:] == [Kind.AUDIT, Kind.DETACH]
+
+
+def test_the_last_look_counts_when_the_processes_ended(path: Path, tmp_path: Path) -> None:
+    path.write_text(stats((OWNER, "binder", "0:0:4")))
+    source, file = Source(rounds=40), tmp_path / "r.arrows"
+    report = observe(source, quiet=True, output=str(file), counts=KernelCounts(path, source.hurry, every=1e-9))
+    assert "stop" not in source.order
+    assert (report.audit.agreed, report.audit.compared) == (True, 1)
+    assert from_file(file) == report
+
+
+def test_an_unchecked_recording_says_so(path: Path, tmp_path: Path) -> None:
+    source, file = Source(rounds=3), tmp_path / "r.arrows"
+    report = observe(source, quiet=True, output=str(file), counts=KernelCounts(path, source.hurry))
+    assert from_file(file) == report
+    assert from_file(file).audit == UNCHECKED
+
+
+def test_an_audit_is_itself_again() -> None:
+    difference = Difference(7, 'my "dev"', Counts(1, 2, 3), Counts(4, 5, 6))
+    for audit in (UNCHECKED, Audit(True, 3, 1), Audit(True, 3, 0, (difference,))):
+        (text,) = audit.event(5).names.values()
+        assert Audit.from_json(text) == audit
+
+
+@pytest.mark.parametrize("text", ["", "7", "{}", '{"checked":true,"compared":0,"inconclusive":0,"differences":[1]}'])
+def test_a_damaged_audit_is_an_error(text: str) -> None:
+    with pytest.raises(ObserveError, match="the event stream is damaged"):
+        Observation(META).feed(batch(row(1, Kind.AUDIT, alloc=0, name=text)))

@@ -32,7 +32,7 @@ def test_numbers_are_stable() -> None:
         "FREE_LRU_END": 6, "UNMAP_KERNEL_START": 7, "UNMAP_KERNEL_END": 8, "UNMAP_USER_START": 9,
         "UNMAP_USER_END": 10, "RELEASE_START": 11, "RELEASE_END": 12, "SNAPSHOT_FREE": 16, "SNAPSHOT_ACTIVE": 17,
         "SNAPSHOT_LRU": 18, "SNAPSHOT_HIGH": 19, "ALLOC": 24, "MMAP": 25, "PROCESS": 26, "LOST": 30, "ATTACH": 31,
-        "DETACH": 32,
+        "DETACH": 32, "AUDIT": 33,
     }  # fmt: skip
     assert events.FORMAT_VERSION == 1
 

@@ -20,7 +20,7 @@ LAYERS = (
     ("sources", "recording", "simulator", "doctor"),
     ("rows", "transitions", "tracker"),
     ("lifetimes",),
-    ("observation", "audit", "analysis"),
+    ("observation", "audit", "opening", "rotation", "analysis"),
     ("history",),
     ("frames",),
     ("plots",),

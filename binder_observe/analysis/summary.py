@@ -23,7 +23,6 @@ from binder_observe.analysis.report import (
     Report,
     Sender,
 )
-from binder_observe.audit import UNCHECKED, Audit
 from binder_observe.lifetimes.reclaims import ReclaimTotal
 from binder_observe.lifetimes.totals import Measure, SenderTotal
 from binder_observe.observation import Observation
@@ -35,7 +34,7 @@ __all__ = ["Finding", "Overall", "ProcessReport", "Reclaimer", "Report", "Sender
 MOST_SENDERS: Final = 5
 
 
-def summarize(observation: Observation, notes: tuple[str, ...] = (), audit: Audit = UNCHECKED) -> Report:
+def summarize(observation: Observation, notes: tuple[str, ...] = ()) -> Report:
     """The report as of the last event; processes sorted by pages held, then pid."""
     tracker = observation.tracker
     totals = observation.totals()
@@ -85,7 +84,7 @@ def summarize(observation: Observation, notes: tuple[str, ...] = (), audit: Audi
             tracker.end_ns - begin,
         ),
         notes=(*notes, *observation.meta.notes, *_notes(processes, tracker.lost_events)),
-        audit=audit,
+        audit=observation.audit,
         overall=Overall(
             lifetime=over_all.get(Measure.LIFETIME),
             active_span=over_all.get(Measure.ACTIVE_SPAN),

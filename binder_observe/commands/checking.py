@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from binder_observe.audit import UNCHECKED, Audit, Difference, Key, Verdict, compare
+from binder_observe.audit import Audit, Difference, Key, Verdict, compare
 from binder_observe.errors import ObserveError
-from binder_observe.events import NO_ALLOC, EventBatch
+from binder_observe.events import NO_ALLOC, EventBatch, from_rows
 from binder_observe.observation import Observation
 
 if TYPE_CHECKING:
@@ -42,10 +42,10 @@ class Checker:
         self._observation = observation
         self._take = take
         self._differences: dict[Key, Difference] = {}
-        self.audit = UNCHECKED
 
-    def check(self) -> None:
-        """Updates `audit`: what was compared the last time, with every difference that was ever seen.
+    def check(self) -> EventBatch:
+        """An AUDIT row: what was compared now, with every difference that was ever seen. Nothing when the
+        source ended first.
 
         Raises ObserveError when the kernel's counts cannot be read.
         """
@@ -54,7 +54,7 @@ class Checker:
         for _ in range(_LOOKS):
             found = self._look()
             if found is None:
-                return
+                return from_rows([])
             for key, verdict in found.items():
                 # One look may fall between a page's transition and its event; two in a row that are alike do not.
                 if verdict is True or (verdict is not False and verdict == last.get(key)):
@@ -63,12 +63,13 @@ class Checker:
             if settled.keys() >= last.keys():
                 break
         self._differences.update({key: v for key, v in settled.items() if isinstance(v, Difference)})
-        self.audit = Audit(
+        audit = Audit(
             checked=True,
             compared=len(settled),
             inconclusive=len(last.keys() - settled.keys()),
             differences=tuple(self._differences.values()),
         )
+        return audit.event(self._observation.tracker.end_ns)
 
     def _look(self) -> dict[Key, Verdict] | None:
         before = self._take()

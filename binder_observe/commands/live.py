@@ -12,6 +12,7 @@ from binder_observe.errors import ObserveError, UnsupportedError
 
 if TYPE_CHECKING:
     from binder_observe.analysis.summary import Report
+    from binder_observe.rotation import Rotation
     from binder_observe.sources import Source
     from binder_observe.sources.ebpf import EbpfSource
 
@@ -32,13 +33,19 @@ def live(
     realtime: bool,
     output: str | None,
     force: bool,
+    rotate: Rotation | None,
+    keep: int | None,
 ) -> None:
     """Observes and prints the report."""
     from binder_observe.commands.checking import kernel_counts
     from binder_observe.commands.observe import observe
+    from binder_observe.commands.options import rotation
     from binder_observe.files import check_absent
+    from binder_observe.rotation import check_no_pieces
 
-    check_absent(output, force)
+    parts = rotation(rotate, keep, output)
+    if output is not None:
+        (check_no_pieces if parts else check_absent)(output, force)
     if scenario is not None and (pids or latency):
         raise click.UsageError("--pid and --latency ask for this machine's kernel, --simulate for none: leave one out")
     if scenario is not None and check is not None:
@@ -64,8 +71,8 @@ def live(
         banner = "Tracing binder pages... Hit Ctrl-C to end."
         counts = kernel_counts(machine, check)
     report = observe(
-        source, duration=duration, interval=interval, output=output, force=force, quiet=quiet, banner=banner,
-        screen=not as_json, counts=counts,
+        source, duration=duration, interval=interval, output=output, force=force, rotation=parts, quiet=quiet,
+        banner=banner, screen=not as_json, counts=counts,
     )  # fmt: skip
     write_report(report, as_json)
 

@@ -13,12 +13,12 @@ from typing import Any
 import click
 
 from binder_observe.analysis.summary import Report, summarize
-from binder_observe.audit import UNCHECKED
 from binder_observe.commands.checking import Checker, KernelCounts
 from binder_observe.events import EventBatch
 from binder_observe.observation import Observation
 from binder_observe.recording import RecordingWriter
 from binder_observe.reports import terminal
+from binder_observe.rotation import PieceWriter, Rotation
 from binder_observe.sources import Source
 
 
@@ -29,12 +29,14 @@ def observe(
     interval: float = 1.0,
     output: str | None = None,
     force: bool = False,
+    rotation: Rotation | None = None,
     quiet: bool = False,
     banner: str | None = None,
     screen: bool = True,
     counts: KernelCounts | None = None,
 ) -> Report:
-    """Feeds every batch of the source to the tracker, and to a recording when `output` is given; closes the source.
+    """Feeds every batch of the source to the tracker, and to a recording when `output` is given (in pieces with
+    `rotation`); closes the source.
 
     Ends at the source's end, after `duration` seconds, or by SIGINT or SIGTERM. On a terminal a table refreshes on
     stderr every `interval` seconds (with `screen`), otherwise it gets a line; `quiet` keeps stderr empty.
@@ -47,22 +49,31 @@ def observe(
     with ExitStack() as stack:
         stack.callback(source.close)
         # Flushed well within the second that a crash may cost at most, given that the source is read every 0.1 s.
-        writer = (
-            stack.enter_context(RecordingWriter(output, source.meta, force=force, flush_interval_s=0.75))
-            if output
-            else None
-        )
+        flush_s = 0.75
+        writer: RecordingWriter | PieceWriter | None = None
+        pieces: PieceWriter | None = None
+        if output and rotation:
+            writer = pieces = PieceWriter(output, source.meta, rotation, force=force, flush_interval_s=flush_s)
+        elif output:
+            writer = RecordingWriter(output, source.meta, force=force, flush_interval_s=flush_s)
+        if writer:
+            stack.enter_context(writer)
         if banner and not quiet:
             click.echo(banner, err=True)
         view = None if quiet else stack.enter_context(_view(screen))
         batches = source.batches()
 
+        def keep(batch: EventBatch) -> None:
+            if writer:
+                writer.write(batch)
+            observation.feed(batch)
+            if pieces:
+                pieces.turn(observation)
+
         def take() -> EventBatch | None:
             batch = next(batches, None)
             if batch is not None:
-                if writer:
-                    writer.write(batch)
-                observation.feed(batch)
+                keep(batch)
             return batch
 
         checker = Checker(counts, observation, take) if counts else None
@@ -73,16 +84,16 @@ def observe(
             now = time.monotonic()
             if not stopped and (stopping or (duration is not None and now - begin >= duration)):
                 if checker:
-                    checker.check()
+                    keep(checker.check())
                 source.stop()
                 stopped = True
             elif checker and counts and not stopped and counts.every is not None and now - checked >= counts.every:
-                checker.check()
+                keep(checker.check())
                 checked = time.monotonic()
             if view and now - shown >= interval:
                 shown = now
-                view(summarize(observation, audit=checker.audit if checker else UNCHECKED))
-    return summarize(observation, audit=checker.audit if checker else UNCHECKED)
+                view(summarize(observation))
+    return summarize(observation)
 
 
 @contextmanager

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from binder_observe.rotation import Rotation
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -17,6 +21,43 @@ def _bytes(ctx: click.Context, param: click.Parameter, value: str) -> int:
     if not found:
         raise click.BadParameter(f"{value!r} is not a size; write it like 65536, 64K or 8M", ctx, param)
     return int(found[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[found[2].upper()]
+
+
+def _rotate(ctx: click.Context, param: click.Parameter, value: str | None) -> Rotation | None:
+    """A size (`64M`) or a time (`10m`); capital letters are sizes."""
+    if value is None:
+        return None
+    from binder_observe.rotation import Rotation
+
+    found = re.fullmatch(r"([1-9]\d*)(?:([KMG])(?:i?B)?|([smh]))", value.strip())
+    if not found:
+        what = "is neither a size (64M, 1G) nor a time (600s, 10m, 1h)"
+        raise click.BadParameter(f"{value!r} {what}", ctx, param)
+    number = int(found[1])
+    if found[2]:
+        return Rotation(size_bytes=number << {"K": 10, "M": 20, "G": 30}[found[2]])
+    return Rotation(time_s=number * {"s": 1.0, "m": 60.0, "h": 3600.0}[found[3]])
+
+
+def rotation(rotate: Rotation | None, keep: int | None, output: str | None) -> Rotation | None:
+    """What `rotation_options` ask for. Raises UsageError when they do not go together."""
+    if keep is not None and rotate is None:
+        raise click.UsageError("--keep goes with --rotate")
+    if rotate is not None and output is None:
+        raise click.UsageError("--rotate goes with -o")
+    return replace(rotate, keep=keep) if rotate else None
+
+
+def rotation_options(function: F) -> F:
+    """In which pieces events are kept."""
+    for option in (
+        click.option("--keep", type=click.IntRange(min=2), metavar="N",
+                     help="With --rotate: only the newest N pieces stay."),
+        click.option("--rotate", callback=_rotate, metavar="SIZE|TIME",
+                     help="Begin a new file at a size (64M, 1G) or after a time (600s, 10m, 1h), each readable alone."),
+    ):  # fmt: skip
+        function = option(function)
+    return function
 
 
 POSITIVE = click.FloatRange(min=0, min_open=True)

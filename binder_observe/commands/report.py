@@ -1,4 +1,4 @@
-"""`binder-observe report FILE`: the page-lifetime report of a recording."""
+"""`binder-observe report FILE...`: the page-lifetime report of a recording."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import click
 
 
 @click.command("report")
-@click.argument("file", metavar="FILE")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @click.option("-j", "--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("--html", metavar="OUT", help="Write the report with its pictures to OUT: one page that works offline.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite OUT.")
@@ -17,16 +17,20 @@ import click
     help="The state at this time (CLOCK_BOOTTIME, ns) instead of the recording's end.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Nothing on stderr but errors.")
-def report(file: str, as_json: bool, html: str | None, force: bool, until: int | None, quiet: bool) -> None:
+def report(
+    files: tuple[str, ...], as_json: bool, html: str | None, force: bool, until: int | None, quiet: bool
+) -> None:
     """Report from a recording: who held how many pages, and how long each lived.
 
-    A recording that was cut short is read as far as it goes, and the report says so.
+    A recording that was cut short is read as far as it goes, and the report says so. The pieces of a rotated one are
+    read as one: name them in any order, or what was given to `record -o`.
 
     \b
     Examples:
       binder-observe report trace.arrows
       binder-observe report trace.arrows --json | jq .findings
       binder-observe report trace.arrows --html report.html
+      binder-observe report trace.0001.arrows trace.0002.arrows
     """
     from binder_observe.analysis.summary import summarize
     from binder_observe.commands.live import write_report
@@ -37,7 +41,7 @@ def report(file: str, as_json: bool, html: str | None, force: bool, until: int |
     from binder_observe.sources.until import Until
 
     check_absent(html, force)
-    recording = RecordingSource(file)
+    recording = RecordingSource(*files)
     try:
         source = Until(recording, until) if until else recording
         batches = progress(source.batches(), lambda: recording.fraction, "reading", quiet=quiet)

@@ -11,7 +11,6 @@ from typing import Final, Literal, Protocol
 from binder_observe.analysis.names import printable
 from binder_observe.analysis.report import Report
 from binder_observe.analysis.summary import summarize
-from binder_observe.audit import UNCHECKED, Audit
 from binder_observe.events import EventBatch
 from binder_observe.exporter.ledger import Ledger, Series
 from binder_observe.observation import Observation
@@ -42,12 +41,9 @@ class Health:
 
 
 class Auditor(Protocol):
-    """Holds the observation against the kernel's counts when `check()` is called; `audit` is what that said."""
+    """Holds the observation against the kernel's counts when `check()` is called, which gives an AUDIT row."""
 
-    @property
-    def audit(self) -> Audit: ...
-
-    def check(self) -> None: ...
+    def check(self) -> EventBatch: ...
 
 
 # Of the observation, and what lets it take in the next batch (None: there is no more).
@@ -142,7 +138,7 @@ class Worker:
             if self._duration_s is not None and now - begin >= self._duration_s:
                 self.source.stop()
             if self._auditor and now - checked >= self._check_s:
-                self._auditor.check()
+                self._observation.feed(self._auditor.check())
                 checked = time.monotonic()
             if now >= due:
                 self._publish()
@@ -152,6 +148,6 @@ class Worker:
 
     def _publish(self) -> None:
         tracker = self._observation.tracker
-        report = summarize(self._observation, audit=self._auditor.audit if self._auditor else UNCHECKED)
+        report = summarize(self._observation)
         now_ns = tracker.end_ns if tracker.detach_ns is not None else max(self._known_ns, tracker.end_ns)
         self.snapshot = Snapshot(report, self._ledger.take(report, now_ns))

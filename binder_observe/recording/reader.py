@@ -30,7 +30,7 @@ from binder_observe.recording.format import (
     checksum,
     why,
 )
-from binder_observe.sources import Meta
+from binder_observe.sources import Meta, Piece
 
 
 class RecordingReader:
@@ -201,6 +201,8 @@ def _parse_meta(text: bytes) -> Meta:
     values = json.loads(text)
     if not isinstance(values, dict):
         raise ValueError("its description is no object")
+    if values.get("piece") is not None:
+        values["piece"] = Piece(**values["piece"])
     known = {f.name for f in fields(Meta)}
     needed = {f.name for f in fields(Meta) if f.default is MISSING and f.default_factory is MISSING}
     if missing := sorted(needed - values.keys()):

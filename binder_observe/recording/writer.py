@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from binder_observe.errors import ObserveError
 from binder_observe.events import COLUMNS, EventBatch
-from binder_observe.files import create_private, write_all
+from binder_observe.files import create_private, refuse_stdout, write_all
 from binder_observe.recording.format import (
     BATCH_ROWS,
     CRC_KEY,
@@ -48,8 +48,7 @@ class RecordingWriter:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.path: Final = os.fspath(path)
-        if self.path == "-":
-            raise ObserveError("a recording cannot go to standard output; give the name of a file")
+        refuse_stdout(self.path)
         self.saved_events = 0  # rows that have reached the kernel
         self.saved_bytes = 0
         self._waiting = 0

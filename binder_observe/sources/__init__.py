@@ -14,11 +14,26 @@ Generation = Literal["6.1", "6.8", "6.14", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
+class Piece:
+    """Which part of a rotated recording a file holds; `index` counts from 1, `run` is random and the same in all.
+
+    The first `opening` rows tell what the pieces before led to, so that the file can be read alone. `before` is how
+    many of the kernel's events, received and lost, came before it.
+    """
+
+    run: str
+    index: int
+    opening: int = 0
+    before: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Meta:
     """What holds for a whole observation; goes into every recording and report.
 
     `struct_bytes` are sizes of the allocator's structs from the kernel's BTF; `clock_offset_ns` is CLOCK_REALTIME minus
-    CLOCK_BOOTTIME at attach, None where there is no clock; `notes` are sentences on what this machine would not tell.
+    CLOCK_BOOTTIME at attach, None where there is no clock; `notes` are sentences on what this machine would not tell;
+    `piece` is None in a recording that is one file.
     """
 
     source: Literal["live", "simulated", "imported"]
@@ -34,6 +49,7 @@ class Meta:
     probes: list[str] = field(default_factory=list)
     struct_bytes: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    piece: Piece | None = None
 
     def to_dict(self) -> dict[str, object]:
         return asdict(self)

@@ -136,7 +136,7 @@ class Collector:
             self.saving = Saving(path, self._observation.tracker.end_ns, 0, 0, True, str(error))
             return
         try:
-            self._part = Saver(writer, self._observation.tracker)
+            self._part = Saver(writer, self._observation)
             self.saving = self._part.now()
         except ObserveError as error:
             writer.close()

@@ -123,13 +123,12 @@ def test_the_comparison_with_the_kernel(audit: Audit, result: str) -> None:
 
     class Fixed:
         def __init__(self, observation: Observation, take: Callable[[], EventBatch | None]) -> None:
-            self.audit = UNCHECKED
             self.observation, self.take = observation, take
 
-        def check(self) -> None:
+        def check(self) -> EventBatch:
             self.take()
             checks.append(self.observation)
-            self.audit = audit
+            return audit.event(0)
 
     source = FakeSource(batch(attach(), mapped(), install(1)), batch(install(3, 1)), batch(install(5, 2)))
     server = Server("127.0.0.1", 0)

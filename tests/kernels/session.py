@@ -75,6 +75,13 @@ kill -INT $O; wait $O; echo $? >$R/whole.status
 touch $R/mixed/leave; wait $L
 leftovers whole
 
+# in pieces
+observe rotated record -j --rotate 1s -o $R/rotated.arrows
+$W $R/known.requests $R/known_in_one
+sleep 1.5
+$W $R/known.requests $R/known_in_another
+kill -INT $O; wait $O; echo $? >$R/rotated.status
+
 # one owner, opened before the observer, which ends by itself when the owner does, and may not know where things are
 echo 2 >/proc/sys/kernel/kptr_restrict
 $W $R/owner.requests $R/owner & L=$!

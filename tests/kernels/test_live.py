@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from binder_observe.analysis.summary import summarize
+from binder_observe.api import open_recording
 from binder_observe.events import EventBatch, Kind, concat
 from binder_observe.observation import Observation
+from binder_observe.recording.pieces import pieces_of
 from binder_observe.sources.recording import RecordingSource
 from binder_observe.sources.until import Until
 from tests.kernels import oracle, session
@@ -46,7 +48,7 @@ def test_doctor_finds_all_it_needs(booted: Session) -> None:
     assert found["generation"] == booted.generation
 
 
-@pytest.mark.parametrize("name", ["whole", "owner", "flood", "lists"])
+@pytest.mark.parametrize("name", ["whole", "rotated", "owner", "flood", "lists"])
 def test_observation_ends_in_order_without_noise(booted: Session, name: str) -> None:
     assert booted.status(name) == 0
     said = booted.text(f"{name}.err").splitlines()
@@ -84,6 +86,27 @@ def test_the_observer_says_that_the_kernel_agrees(booted: Session) -> None:
     assert audit == {
         "checked": True, "agreed": True, "compared": audit["compared"], "inconclusive": 0, "differences": [],
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["whole", "flood"])
+def test_a_recording_keeps_what_the_observer_said(booted: Session, name: str) -> None:
+    """Not only the comparison: nothing in the report is from elsewhere than the events."""
+    live = booted.json(name)
+    assert live["audit"]["checked"]
+    assert json.loads(open_recording(booted.results / f"{name}.arrows").report().to_json()) == live
+
+
+def test_pieces_are_one_observation(booted: Session) -> None:
+    pieces = pieces_of(str(booted.results / "rotated.arrows"))
+    assert len(pieces) >= 2
+    live = booted.json("rotated")
+    assert live["audit"]["agreed"] is True
+    assert json.loads(open_recording(pieces).report().to_json()) == live
+    alone = [open_recording(path).report().to_dict() for path in pieces]
+    assert sum(int(str(piece["events"])) for piece in alone) == live["events"]
+    for piece in alone:
+        assert (piece["complete"], piece["lost_events"], piece["unexplained"]) == (True, 0, 0)
+        assert "unknown" not in str(piece["notes"])
 
 
 def test_pages_are_known_again_after_a_gap(booted: Session) -> None:

@@ -13,10 +13,10 @@ from binder_observe.analysis.summary import summarize
 from binder_observe.errors import ObserveError
 from binder_observe.events import EventBatch, Kind
 from binder_observe.observation import Observation
+from binder_observe.opening import opening
 from binder_observe.recording import RecordingWriter
 from binder_observe.sources.recording import RecordingSource
 from binder_observe.top.collector import Collector
-from binder_observe.top.saving import opening
 from tests.build import META, Row, attach, batch, found, install, mapped, park, reclaim, release, reuse, row
 from tests.top.build import FakeSource, S, busy, named, three_processes, until
 
@@ -234,7 +234,7 @@ def test_an_opening_gives_the_state_of_every_page(before: list[tuple[str, int]],
         batch(attach(), named(100, "alpha"), found(4), mapped(4, alloc=2), install(1, alloc=2), *rows(before, 9))
     )
     part = Observation(META)
-    part.feed(opening(whole.tracker))
+    part.feed(opening(whole))
     later = batch(*rows(after, 1000))
     unexplained = sum(whole.tracker.unexplained().values())
     whole.feed(later)
