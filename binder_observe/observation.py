@@ -10,15 +10,19 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
+from binder_observe.analysis.released import MOST_RELEASED, Released
 from binder_observe.audit import UNCHECKED, Audit
 from binder_observe.events import EventBatch, Kind
+from binder_observe.lifetimes.counts import Counts
 from binder_observe.lifetimes.reclaims import Reclaims, ReclaimTotal
 from binder_observe.lifetimes.totals import Totals
 from binder_observe.sources import Meta
-from binder_observe.tracker import Finished, PageTracker
+from binder_observe.tracker import AllocState, Finished, PageTracker
 
 _MOST_SAMPLES: Final = 256
 _FIRST_STEP_NS: Final = 1_000_000
+# Released mappings are taken out of the totals many at a time, for that looks through all of them.
+_MANY_RELEASED: Final = 256
 
 
 @numba.njit(types.int64(types.Array(types.int64, 1, "C", readonly=True), types.int64, types.int64), cache=True)
@@ -39,14 +43,20 @@ class Sample:
 
 
 class Observation:
-    """Feed it every batch of a source, in order; look at it at any time."""
+    """Feed it every batch of a source, in order; look at it at any time.
 
-    def __init__(self, meta: Meta) -> None:
+    Of mappings that are released the last `most_released` are kept, those before are folded (`analysis.released`), so
+    that memory does not grow with mappings that come and go.
+    """
+
+    def __init__(self, meta: Meta, *, most_released: int = MOST_RELEASED) -> None:
         self.meta = meta
         self.tracker = PageTracker()
         self.audit = UNCHECKED  # the latest that the stream told of
         self._totals = Totals()
         self._reclaims = Reclaims()
+        self._gone: list[AllocState] = []  # what was counted of them is still in the totals
+        self._released = Released(most_released)
         # A grid in time, so that the course is the same however the events are cut into batches.
         self._origin_ns: int | None = None
         self._clock_ns = 0
@@ -78,7 +88,14 @@ class Observation:
         # clocks of two CPUs can differ by a little: the last event need not be the latest
         self._clock_ns = self.tracker.last_ns or 0
         self._reclaims.add(done, self.tracker)
+        self._gone += (state for d in done for state in d.allocs)
+        if len(self._gone) > max(_MANY_RELEASED, self.tracker.live_allocs // 4):
+            self._settle()
         return done
+
+    def _settle(self) -> None:
+        self._released.add(self._gone, self._totals.take(s.alloc for s in self._gone), self.tracker.comms)
+        self._gone = []
 
     def _thin_out(self) -> None:
         """Doubles the step when there are too many samples. A point of the old grid moves to the next of the new one,
@@ -94,11 +111,18 @@ class Observation:
         now = Sample(self.tracker.end_ns, *self.tracker.mapped_and_installed())
         return [*(s for s in samples if s.ts_ns < now.ts_ns), now]
 
-    def totals(self) -> Totals:
-        """Of all that ended so far, and of what goes on as censored."""
+    def released(self) -> Released:
+        """Mappings that are gone, all up to now."""
+        if self._gone:
+            self._settle()
+        return self._released
+
+    def counts(self, spans: NDArray[np.void]) -> Counts:
+        """Of live mappings: of all that ended so far, and of what goes on, `spans` among them, as censored."""
+        self.released()
         totals = self._totals.copy()
-        totals.add(Finished(self.tracker.alive(), self.tracker.open_spans(), self.tracker.open_installs()))
-        return totals
+        totals.add(Finished(self.tracker.alive(), spans, self.tracker.open_installs()))
+        return totals.counts()
 
     def reclaims(self) -> list[ReclaimTotal]:
         """Who reclaimed, most first."""

@@ -92,7 +92,7 @@ PAGE: Final = np.dtype(
 
 ALLOC: Final = np.dtype(
     [
-        ("base", "<i8"),  # first slot in the page table; -1: never described
+        ("base", "<i8"),  # first slot in the page table
         ("first_ns", "<i8"),
         ("last_ns", "<i8"),
         ("active_ns", "<i8"),  # page-time of finished spans
@@ -110,6 +110,7 @@ ALLOC: Final = np.dtype(
         ("touched", "<i8"),  # distinct pages that were installed at some time
         ("lost", "<i8"),
         ("unexplained", "<i8"),
+        ("number", "<u4"),
         ("pid", "<u4"),
         ("pages", "<u4"),
         ("high", "<u4"),
@@ -120,6 +121,10 @@ ALLOC: Final = np.dtype(
     ],
     align=True,
 )
+
+# Where an alloc's number leads to no row of the table of allocs.
+NEVER: Final = -1  # it was not described
+GONE: Final = -2  # it is released
 
 # An attempt to install that has no end yet. The task is in the kernel between the two, so few are open at a time.
 ATTEMPT: Final = np.dtype(
@@ -139,6 +144,7 @@ def _array(dtype: Any, ndim: int = 1, readonly: bool = False) -> Any:
 _SIGNATURE: Final = types.UniTuple(types.int64, 4)(  # type: ignore[no-untyped-call]
     *(_array(COLUMNS[c], readonly=True) for c in ("ts_ns", "kind", "alloc", "page", "tgid", "tid")),
     types.int64,
+    _array(np.int32),
     _array(ALLOC),
     _array(PAGE),
     _array(ATTEMPT),
@@ -228,8 +234,8 @@ def _attempted(installs, n, number, index, outcome, start, ts, tgid, tid):  # ty
 
 
 @numba.njit(cache=True, inline="always")
-def _failed(installs, n, attempt, ts, allocs):  # type: ignore[no-untyped-def]
-    allocs[attempt.alloc].failed_installs += 1
+def _failed(installs, n, attempt, ts, rows, allocs):  # type: ignore[no-untyped-def]
+    allocs[rows[attempt.alloc]].failed_installs += 1
     return _attempted(
         installs, n, attempt.alloc, attempt.page, Outcome.FAILED, attempt.ts_ns, ts, attempt.tgid, attempt.tid
     )
@@ -243,9 +249,9 @@ def _remove(attempts, n_attempts, j):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def _forget(number, ts, allocs, pages, attempts, n_attempts, lives, n_lives, spans, n_spans):  # type: ignore[no-untyped-def]
+def _forget(alloc, ts, pages, attempts, n_attempts, lives, n_lives, spans, n_spans):  # type: ignore[no-untyped-def]
     """A gap in the events of one alloc: its lives end as LOST when they were last known, its pages are unknown."""
-    alloc = allocs[number]
+    number = alloc.number
     for index in range(alloc.pages):
         page = pages[alloc.base + index]
         if page.state != State.UNKNOWN:
@@ -270,10 +276,13 @@ def _forget(number, ts, allocs, pages, attempts, n_attempts, lives, n_lives, spa
 
 @numba.njit(_SIGNATURE, cache=True)
 def run(  # type: ignore[no-untyped-def]
-    ts_ns, kind, number, index, tgid, tid, i, allocs, pages, attempts, n_attempts, unexplained, lives, spans, installs
-):
+    ts_ns, kind, number, index, tgid, tid, i, rows, allocs, pages, attempts, n_attempts, unexplained, lives, spans,
+    installs
+):  # fmt: skip
     """Events from row `i` on; stops early when one of the last three, which take the results, is nearly full.
 
+    `rows` leads from an alloc's number to its row of `allocs`, or is NEVER or GONE: rows of released allocs are used
+    again, numbers are not.
     `spans` and `installs` may be empty arrays: then none are written.
     Returns (next row, rows of `lives`, rows of `spans`, rows of `installs` written).
     """
@@ -290,22 +299,28 @@ def run(  # type: ignore[no-untyped-def]
         ts = ts_ns[i]
         if k >= Kind.ALLOC:
             if k == Kind.LOST:
-                first, last = (a, a + 1) if a else (1, len(allocs))
+                # of alloc 0: of any
+                first, last = (0, len(allocs)) if a == 0 else (rows[a], rows[a] + 1) if a < len(rows) else (0, 0)
                 need = 0
-                for j in range(first, min(last, len(allocs))):
+                for j in range(max(first, 0), last):
                     if allocs[j].described and not allocs[j].released:
                         need += allocs[j].pages
                 if (n_lives and n_lives + need > len(lives)) or (n_spans and n_spans + need > len(spans)):
                     break
-                for j in range(first, min(last, len(allocs))):
+                for j in range(max(first, 0), last):
                     if allocs[j].described and not allocs[j].released:
                         n_lives, n_spans = _forget(
-                            j, ts, allocs, pages, attempts, n_attempts, lives, n_lives, spans, n_spans
+                            allocs[j], ts, pages, attempts, n_attempts, lives, n_lives, spans, n_spans
                         )
-                if 0 < a < len(allocs):
-                    allocs[a].lost += index[i]
-            elif (k == Kind.ALLOC or k == Kind.MMAP) and 0 < a < len(allocs) and not allocs[a].described:
-                alloc = allocs[a]
+                if 0 < a < len(rows) and rows[a] >= 0 and not allocs[rows[a]].released:
+                    allocs[rows[a]].lost += index[i]
+            elif (
+                (k == Kind.ALLOC or k == Kind.MMAP)
+                and 0 < a < len(rows)
+                and rows[a] >= 0
+                and not allocs[rows[a]].described
+            ):
+                alloc = allocs[rows[a]]
                 alloc.described = 1
                 alloc.first_ns = ts
                 alloc.last_ns = ts
@@ -316,11 +331,11 @@ def run(  # type: ignore[no-untyped-def]
                     page.entered = k
             i += 1
             continue
-        if a >= len(allocs) or allocs[a].base < 0 or allocs[a].released:
+        if a >= len(rows) or rows[a] < 0 or allocs[rows[a]].released:
             unexplained[BAD_PAGE, k] += 1
             i += 1
             continue
-        alloc = allocs[a]
+        alloc = allocs[rows[a]]
 
         # An attempt ends with its task's next step in the allocator; reclaim is no such step, because the attempt's
         # own allocation may enter the shrinker.
@@ -331,7 +346,7 @@ def run(  # type: ignore[no-untyped-def]
                     if k == Kind.ALLOC_PAGE_END and attempts[j].alloc == a and attempts[j].page == index[i]:
                         started = attempts[j].ts_ns
                     else:
-                        n_installs = _failed(installs, n_installs, attempts[j], ts, allocs)
+                        n_installs = _failed(installs, n_installs, attempts[j], ts, rows, allocs)
                     _remove(attempts, n_attempts, j)
                     break
 
@@ -351,7 +366,7 @@ def run(  # type: ignore[no-untyped-def]
                     n_lives = _end(lives, n_lives, a, p, alloc, page, ts, Ended.RELEASED, tgid[i])
             for j in range(n_attempts[0] - 1, -1, -1):
                 if attempts[j].alloc == a:
-                    n_installs = _failed(installs, n_installs, attempts[j], ts, allocs)
+                    n_installs = _failed(installs, n_installs, attempts[j], ts, rows, allocs)
                     _remove(attempts, n_attempts, j)
             alloc.released = 1
         elif k == Kind.SNAPSHOT_HIGH:
@@ -403,7 +418,7 @@ def run(  # type: ignore[no-untyped-def]
                 page.reuses += 1
             elif do == Do.ATTEMPT:
                 if n_attempts[0] == len(attempts):
-                    n_installs = _failed(installs, n_installs, attempts[0], ts, allocs)
+                    n_installs = _failed(installs, n_installs, attempts[0], ts, rows, allocs)
                     _remove(attempts, n_attempts, 0)
                 attempt = attempts[n_attempts[0]]
                 attempt.tid = tid[i]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from binder_observe.events import EventBatch, Kind, from_rows
 from binder_observe.sources import Meta
+from binder_observe.tracker import AllocState, Finished, PageTracker
 
 Row = tuple[int, int, int, int, int, int, int, str | None]
 
@@ -54,6 +55,11 @@ def release(ts: int, *, alloc: int = 1, parks: tuple[int, ...] = ()) -> list[Row
         *(park(ts + 1, page, alloc=alloc, task=WORKER) for page in parks),
         row(ts + 2, Kind.RELEASE_END, alloc=alloc, task=WORKER),
     ]
+
+
+def all_states(tracker: PageTracker, *done: Finished) -> list[AllocState]:
+    """Of live mappings, and of those that were released in what is done; by number."""
+    return sorted([*tracker.allocs(), *(s for d in done for s in d.allocs)], key=lambda s: s.alloc)
 
 
 def batch(*rows: Row | list[Row]) -> EventBatch:

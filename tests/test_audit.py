@@ -7,7 +7,7 @@ import pytest
 from binder_observe.audit import UNCHECKED, Audit, Counts, Difference, compare, parse
 from binder_observe.events import Kind
 from binder_observe.tracker import AllocState, PageTracker
-from tests.build import OWNER, Row, attach, batch, found, install, mapped, park, release, row
+from tests.build import OWNER, Row, all_states, attach, batch, found, install, mapped, park, release, row
 
 KEY = (OWNER, "binder")
 
@@ -26,8 +26,7 @@ def stats(*blocks: tuple[int, str, str]) -> str:
 
 def states(*rows: Row | list[Row]) -> list[AllocState]:
     tracker = PageTracker()
-    tracker.update(batch(attach(), *rows))
-    return list(tracker.allocs())
+    return all_states(tracker, tracker.update(batch(attach(), *rows)))
 
 
 def test_every_mapping_is_read() -> None:

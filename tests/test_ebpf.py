@@ -152,8 +152,7 @@ def test_a_release_that_was_lost_is_told(live: tuple[EbpfSource, Kernel]) -> Non
     found = source._reconcile()
     assert [kind for kind, *_ in rows(found)] == ["LOST", "RELEASE_END"]
     assert kernel.forgotten == [1]
-    tracker.update(found)
-    (state,) = tracker.allocs()
+    (state,) = tracker.update(found).allocs
     assert state.released
 
 

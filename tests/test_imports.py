@@ -18,7 +18,7 @@ LAYERS = (
     ("errors", "files"),
     ("events",),
     ("sources", "recording", "simulator", "doctor"),
-    ("rows", "transitions", "tracker"),
+    ("rows", "transitions", "alloc_state", "open_rows", "tracker"),
     ("lifetimes",),
     ("observation", "audit", "opening", "rotation", "analysis"),
     ("history",),

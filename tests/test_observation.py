@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from binder_observe.analysis.summary import Report, summarize
 from binder_observe.events import EventBatch, Kind, from_rows
 from binder_observe.lifetimes import Quantiles, reclaims
-from binder_observe.lifetimes.totals import Measure
+from binder_observe.lifetimes.counts import Measure
 from binder_observe.observation import Observation
 from binder_observe.rows import Began, Ended, Outcome, State
 from binder_observe.sources.simulator import SimulatorSource

@@ -21,6 +21,7 @@ from tests.build import (
     SHRINKER,
     WORKER,
     Row,
+    all_states,
     attach,
     batch,
     found,
@@ -41,6 +42,11 @@ def track(*rows: Row | list[Row]) -> tuple[PageTracker, NDArray[np.void]]:
 
 def only(tracker: PageTracker) -> AllocState:
     (state,) = tracker.allocs()
+    return state
+
+
+def gone(*rows: Row | list[Row]) -> AllocState:
+    (state,) = PageTracker().update(batch(*rows)).allocs
     return state
 
 
@@ -143,8 +149,7 @@ def test_an_attempt_at_the_end_is_in_flight_until_it_is_old() -> None:
 
 
 def test_an_attempt_fails_at_release() -> None:
-    tracker, _ = track(attach(), mapped(), row(10, Kind.ALLOC_PAGE_START), release(20))
-    assert only(tracker).failed_installs == 1
+    assert gone(attach(), mapped(), row(10, Kind.ALLOC_PAGE_START), release(20)).failed_installs == 1
 
 
 def test_many_unended_attempts_are_failures() -> None:
@@ -154,8 +159,9 @@ def test_many_unended_attempts_are_failures() -> None:
 
 
 def test_parks_at_release_are_teardown() -> None:
-    tracker, lives = track(attach(), mapped(), install(10, 0), install(12, 1), park(15, 1), release(20, parks=(0,)))
-    state = only(tracker)
+    rows = (attach(), mapped(), install(10, 0), install(12, 1), park(15, 1), release(20, parks=(0,)))
+    tracker, lives = track(*rows)
+    state = gone(*rows)
     assert (state.parks, state.teardown_parks) == (1, 1)
     assert (state.active, state.lru, state.free) == (1, 1, 2)  # just before release
     assert state.released
@@ -256,10 +262,12 @@ def test_events_that_belong_nowhere_are_counted() -> None:
 def test_slots_of_released_allocs_are_used_again() -> None:
     tracker = PageTracker()
     tracker.update(batch(attach()))
+    released: list[AllocState] = []
     for i in range(2000):
-        tracker.update(batch(mapped(254, alloc=i + 1, owner=i), install(10, alloc=i + 1), release(20, alloc=i + 1)))
-    assert len(tracker._pages) == 4096
-    assert sum(state.installs for state in tracker.allocs()) == 2000
+        rows = (mapped(254, alloc=i + 1, owner=i), install(10, alloc=i + 1), release(20, alloc=i + 1))
+        released += tracker.update(batch(*rows)).allocs
+    assert (len(tracker._pages), len(tracker._allocs)) == (4096, 64)
+    assert sum(state.installs for state in released) == 2000
 
 
 def test_impossible_descriptions_are_damage() -> None:
@@ -298,8 +306,9 @@ def _rows(events: list[tuple[Kind, int, int, int]]) -> list[Row]:
 def test_any_events_keep_the_books(events: list[tuple[Kind, int, int, int]]) -> None:
     rows = _rows(events)
     tracker = PageTracker()
-    lives = tracker.update(from_rows(rows)).lives
-    for state in tracker.allocs():
+    done = tracker.update(from_rows(rows))
+    lives = done.lives
+    for state in all_states(tracker, done):
         counts = (state.free, state.active, state.lru, state.unknown)
         assert min(counts) >= 0
         assert sum(counts) == state.mapping_pages
@@ -307,7 +316,7 @@ def test_any_events_keep_the_books(events: list[tuple[Kind, int, int, int]]) -> 
         if not state.released:
             states = tracker.page_states(state.alloc)
             assert tuple(int((states == s).sum()) for s in State) == counts
-        ours = np.concatenate([lives[lives["alloc"] == state.alloc], tracker._alive_of(state.alloc)[:0]])
+        ours = lives[lives["alloc"] == state.alloc]
         installed = int((ours["began"] == Began.INSTALLED).sum())
         alive = tracker.alive()
         installed += int(((alive["alloc"] == state.alloc) & (alive["began"] == Began.INSTALLED)).sum())
@@ -324,7 +333,7 @@ def test_batches_may_be_split_anywhere(events: list[tuple[Kind, int, int, int]],
     got = [many.update(whole.slice(a, b)) for a, b in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
     for rows in ("lives", "spans", "installs"):
         assert np.concatenate([getattr(g, rows) for g in got]).tolist() == getattr(expected, rows).tolist()
-    assert list(many.allocs()) == list(one.allocs())
+    assert all_states(many, *got) == all_states(one, expected)
     assert many.unexplained() == one.unexplained()
     assert many.alive().tolist() == one.alive().tolist()
     assert many.open_spans().tolist() == one.open_spans().tolist()
@@ -338,7 +347,7 @@ def test_without_spans_the_rest_is_the_same(events: list[tuple[Kind, int, int, i
     expected, got = full.update(whole), bare.update(whole)
     assert (len(got.spans), len(got.installs)) == (0, 0)
     assert got.lives.tolist() == expected.lives.tolist()
-    assert list(bare.allocs()) == list(full.allocs())
+    assert all_states(bare, got) == all_states(full, expected)
     assert bare.unexplained() == full.unexplained()
 
 

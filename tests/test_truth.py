@@ -19,7 +19,8 @@ from binder_observe.simulator.scenarios import scenario_names
 from binder_observe.simulator.truth import Life, Truth
 from binder_observe.sources import Generation
 from binder_observe.sources.simulator import SimulatorSource
-from binder_observe.tracker import PageTracker
+from binder_observe.tracker import AllocState, PageTracker
+from tests.build import all_states
 
 pytestmark = pytest.mark.slow
 
@@ -41,22 +42,23 @@ def known(life: Life, end_ns: int) -> Row:
     )  # fmt: skip
 
 
-def track(batches: Iterable[EventBatch]) -> tuple[PageTracker, list[Row]]:
+def track(batches: Iterable[EventBatch]) -> tuple[PageTracker, list[AllocState], list[Row]]:
     tracker = PageTracker()
-    lives = np.concatenate([*(tracker.update(batch).lives for batch in batches), tracker.alive()])
+    done = [tracker.update(batch) for batch in batches]
+    lives = np.concatenate([*(d.lives for d in done), tracker.alive()])
     assert (lives["began"] == Began.INSTALLED).all()
     columns = ("alloc", "page", "ended", "birth_ns", "end_ns", "active_ns", "lru_ns", "reuses")
     rows = [(a, p, Ended(e).name.lower(), *rest) for a, p, e, *rest in lives[list(columns)].tolist()]
-    return tracker, sorted(rows)
+    return tracker, all_states(tracker, *done), sorted(rows)
 
 
-def check(tracker: PageTracker, lives: list[Row], truth: Truth) -> None:
+def check(tracker: PageTracker, states: list[AllocState], lives: list[Row], truth: Truth) -> None:
     assert tracker.unexplained() == {}
     assert lives == sorted(known(life, tracker.end_ns) for life in truth.lives())
-    released = {state.alloc: state for state in tracker.allocs() if state.released}
+    released = {state.alloc: state for state in states if state.released}
     assert set(released) == set(truth.final)
-    for number, (states, _) in truth.final.items():
-        counts = np.bincount(np.frombuffer(states, dtype=np.uint8), minlength=3)
+    for number, (pages, _) in truth.final.items():
+        counts = np.bincount(np.frombuffer(pages, dtype=np.uint8), minlength=3)
         state = released[number]
         assert (state.free, state.active, state.lru, state.unknown) == (*counts.tolist(), 0)
 
@@ -65,9 +67,9 @@ def check(tracker: PageTracker, lives: list[Row], truth: Truth) -> None:
 @pytest.mark.parametrize("scenario", scenario_names())
 def test_every_scenario(scenario: str, generation: Generation) -> None:
     source = SimulatorSource(scenario, generation=generation, duration_s=SHORT.get(scenario, 0.5), truth=True)
-    tracker, lives = track(source.batches())
+    tracker, known_states, lives = track(source.batches())
     assert source.truth is not None
-    check(tracker, lives, source.truth)
+    check(tracker, known_states, lives, source.truth)
     announced = {(life.alloc, life.page) for life in source.truth.lives() if life.ended == "alive"}
     for alloc in source.kernel.allocs.values():
         # an install may be under way in the end: the page is there, and its ALLOC_PAGE_END is not
@@ -79,10 +81,10 @@ def test_every_scenario(scenario: str, generation: Generation) -> None:
 @given(st.integers(0, 1 << 32), st.integers(10, 80), st.sampled_from(GENERATIONS))
 def test_random_requests(seed: int, n: int, generation: Generation) -> None:
     run = run_requests(parse_requests(random_requests(seed, n)), generation=generation, truth=True)
-    tracker, lives = track([run.events])
+    tracker, states, lives = track([run.events])
     assert run.truth is not None
-    check(tracker, lives, run.truth)
-    for state in tracker.allocs():
+    check(tracker, states, lives, run.truth)
+    for state in states:
         assert state.high_watermark == run.final[state.alloc][1]
         assert state.duplicate_installs == state.failed_installs == state.installs_in_flight == 0
 
@@ -98,9 +100,9 @@ def test_random_requests_under_failure(seed: int, generation: Generation, rates:
     for name, rate in rates.items():
         faults.arm(name, rate=rate)
     run = run_requests(parse_requests(random_requests(seed, 60)), generation=generation, faults=faults, truth=True)
-    tracker, lives = track([run.events])
+    tracker, states, lives = track([run.events])
     assert run.truth is not None
-    check(tracker, lives, run.truth)
-    failed = sum(state.failed_installs for state in tracker.allocs())
+    check(tracker, states, lives, run.truth)
+    failed = sum(state.failed_installs for state in states)
     starts, ends = (int((run.events.kind == kind).sum()) for kind in (1, 2))
     assert failed == starts - ends

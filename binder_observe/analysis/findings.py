@@ -6,7 +6,7 @@ never makes a finding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,14 +14,17 @@ from binder_observe.analysis.names import printable
 from binder_observe.analysis.quantities import duration
 from binder_observe.analysis.report import (
     LONG_IDLE_NS,
+    Candidate,
     Finding,
     LeakSender,
+    Passed,
     ProcessReport,
     Reclaimer,
     Report,
     Sender,
     Severity,
 )
+from binder_observe.tracker import AllocState
 
 MOST_A_RULE: Final = 3  # mappings named for the same reason; the others are counted
 _ORDER: Final[dict[Severity, int]] = {"high": 0, "medium": 1, "info": 2}
@@ -35,32 +38,67 @@ SMALL_MAPPING_PAGES: Final = 16
 # A mapping that is gone within a second served a command, not a service.
 SHORT_MAPPING_NS: Final = 1_000_000_000
 
-# What a rule finds: how much, what to say, and about which mapping (None: about the whole observation).
-Candidate = tuple[float, str, ProcessReport | None]
+Processes = Iterable[ProcessReport]
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A finding is made of each candidate that reaches the threshold."""
+    """A finding is made of each candidate that reaches the threshold.
+
+    A rule has one of `mapping`, which looks at each mapping on its own, and `whole`, which looks at the whole report.
+    """
 
     name: str
     severity: Severity
     threshold: float
     unit: str
-    candidates: Callable[[Report], Iterator[Candidate]]
+    mapping: Callable[[Processes], Iterator[Candidate]] | None = None
+    whole: Callable[[Report], Iterator[Candidate]] | None = None
 
 
 def findings(report: Report) -> tuple[Finding, ...]:
     """What stands out in the report, the most severe first, the largest first within a rule."""
     found: list[Finding] = []
     for rule in RULES:
-        passed = sorted((c for c in rule.candidates(report) if c[0] >= rule.threshold), key=lambda c: -c[0])
-        more = len(passed) - MOST_A_RULE
-        for place, (value, text, process) in enumerate(passed[:MOST_A_RULE], 1):
+        passed = _passed(rule, report)
+        more = passed.n - MOST_A_RULE
+        for place, (value, text, process) in enumerate(passed.most, 1):
             others = f" ({more} more mappings like it)" if more > 0 and place == MOST_A_RULE else ""
             pid, alloc = (process.state.pid, process.state.alloc) if process else (None, None)
             found.append(Finding(rule.name, rule.severity, text + others, value, rule.threshold, rule.unit, pid, alloc))
     return tuple(sorted(found, key=lambda finding: _ORDER[finding.severity]))
+
+
+def _passed(rule: Rule, report: Report) -> Passed:
+    if rule.whole:
+        found = [c for c in rule.whole(report) if c[0] >= rule.threshold]
+        return Passed(len(found), largest(found))
+    earlier = report.folded.passed.get(rule.name, Passed())
+    found = passing(rule, (p for p in report.processes if not p.folded))
+    return Passed(earlier.n + len(found), largest([*found, *earlier.most]))
+
+
+def passing(rule: Rule, processes: Processes) -> list[Candidate]:
+    """The mappings of which the rule has something to say."""
+    return [c for c in rule.mapping(processes) if c[0] >= rule.threshold] if rule.mapping else []
+
+
+def largest(candidates: list[Candidate]) -> tuple[Candidate, ...]:
+    """As many as a finding names."""
+
+    def order(candidate: Candidate) -> tuple[float, object]:
+        value, _, process = candidate
+        return -value, process.state.held_order if process else ()
+
+    return tuple(sorted(candidates, key=order)[:MOST_A_RULE])
+
+
+def short_lived(processes: Processes) -> list[AllocState]:
+    """Mappings that were made and gone within SHORT_MAPPING_NS."""
+    return [
+        p.state for p in processes
+        if p.state.released and p.state.from_birth and p.state.until_ns - p.state.first_ns < SHORT_MAPPING_NS
+    ]  # fmt: skip
 
 
 def _who(process: ProcessReport) -> str:
@@ -107,8 +145,8 @@ def _lost_events(report: Report) -> Iterator[Candidate]:
         yield share, f"{report.lost_events} events ({_percent(share)}) were lost: counts are too low", None
 
 
-def _failed_installs(report: Report) -> Iterator[Candidate]:
-    for p in report.processes:
+def _failed_installs(processes: Processes) -> Iterator[Candidate]:
+    for p in processes:
         s = p.state
         if s.failed_installs >= 5:
             share = s.failed_installs / (s.installs + s.duplicate_installs + s.failed_installs)
@@ -118,24 +156,24 @@ def _failed_installs(report: Report) -> Iterator[Candidate]:
             yield share, text, p
 
 
-def _leak_suspects(report: Report) -> Iterator[Candidate]:
-    for p in report.processes:
+def _leak_suspects(processes: Processes) -> Iterator[Candidate]:
+    for p in processes:
         if p.leak_suspects:
             first = p.leak_senders[0] if p.leak_senders else None
             most = f"; {_task(first)} took {first.pages} of them into use" if first else ""
             yield p.leak_suspects, f"{_who(p)}: {p.leak_suspects} pages in use for far longer than its others{most}", p
 
 
-def _mapping_nearly_full(report: Report) -> Iterator[Candidate]:
-    for p in report.processes:
+def _mapping_nearly_full(processes: Processes) -> Iterator[Candidate]:
+    for p in processes:
         s = p.state
         if s.mapping_pages >= SMALL_MAPPING_PAGES:
             share = s.high_watermark / s.mapping_pages
             yield share, f"{_who(p)}: pages up to {s.high_watermark} of its {s.mapping_pages} were used", p
 
 
-def _one_sender(report: Report) -> Iterator[Candidate]:
-    for p in report.processes:
+def _one_sender(processes: Processes) -> Iterator[Candidate]:
+    for p in processes:
         share = _busiest_share(p)
         if p.busiest and p.busiest.pid != p.state.pid and share >= 0.5 and p.state.mapping_pages >= SMALL_MAPPING_PAGES:
             pages = _mean_pages(p.busiest.used_ns, p)
@@ -146,16 +184,16 @@ def _one_sender(report: Report) -> Iterator[Candidate]:
             yield pages / p.state.mapping_pages, text, p
 
 
-def _duplicate_installs(report: Report) -> Iterator[Candidate]:
-    for p in report.processes:
+def _duplicate_installs(processes: Processes) -> Iterator[Candidate]:
+    for p in processes:
         s = p.state
         if s.duplicate_installs >= 10:
             share = s.duplicate_installs / (s.installs + s.duplicate_installs)
             yield share, f"{_who(p)}: {_percent(share)} of installs lost a race with another sender", p
 
 
-def _refaults(report: Report) -> Iterator[Candidate]:
-    for p in report.processes:
+def _refaults(processes: Processes) -> Iterator[Candidate]:
+    for p in processes:
         s = p.state
         if s.refaults >= 50:
             share = s.refaults / (s.refaults + s.reuses)
@@ -185,16 +223,16 @@ def _direct_reclaim(report: Report) -> Iterator[Candidate]:
         yield n / total, text, None
 
 
-def _install_latency(report: Report) -> Iterator[Candidate]:
-    for p in report.processes:
+def _install_latency(processes: Processes) -> Iterator[Candidate]:
+    for p in processes:
         q = p.install_latency
         if q is not None and q.p99 is not None and q.p50 is not None and q.n >= 100:
             text = f"one install in a hundred takes {duration(q.p99)} or more, half take {duration(q.p50)} at most"
             yield q.p99 / 1e6, f"{_who(p)}: {text}", p
 
 
-def _fan_in(report: Report) -> Iterator[Candidate]:
-    for p in report.processes:
+def _fan_in(processes: Processes) -> Iterator[Candidate]:
+    for p in processes:
         pages = _mean_pages(p.state.active_ns, p)
         if pages >= BUSY_PAGES and _busiest_share(p) < 0.5:
             text = f"{_who(p)}: {p.sending_processes} processes send to it and keep {pages:.0f} pages in use on average"
@@ -214,15 +252,14 @@ def _idle_pages(report: Report) -> Iterator[Candidate]:
 
 
 def _mapping_churn(report: Report) -> Iterator[Candidate]:
-    short = [
-        p.state for p in report.processes
-        if p.state.released and p.state.from_birth and p.state.until_ns - p.state.first_ns < SHORT_MAPPING_NS
-    ]  # fmt: skip
-    if len(short) >= 10:
-        rate = len(short) / max(report.duration_s, 1.0)
+    short = short_lived(p for p in report.processes if not p.folded)
+    n = len(short) + report.folded.short_lived
+    if n >= 10:
+        rate = n / max(report.duration_s, 1.0)
+        installs = sum(s.installs for s in short) + report.folded.short_installs
         text = (
-            f"{len(short)} mappings were made and gone within {SHORT_MAPPING_NS / 1e9:g} s, with "
-            f"{sum(s.installs for s in short)} pages installed for them"
+            f"{n} mappings were made and gone within {SHORT_MAPPING_NS / 1e9:g} s, with "
+            f"{installs} pages installed for them"
         )
         yield rate, text, None
 
@@ -242,35 +279,35 @@ def _large_pages(report: Report) -> Iterator[Candidate]:
 RULES: Final[tuple[Rule, ...]] = (
     # Every event of the kernel has its place in the transition table, so this is a bug here or a loss that was not
     # counted; one in a thousand shows in the figures.
-    Rule("unexplained-events", "high", 0.001, "share of events", _unexplained),
+    Rule("unexplained-events", "high", 0.001, "share of events", whole=_unexplained),
     # One in a hundred: about the confidence that a p99 asks for.
-    Rule("lost-events", "high", 0.01, "share of events", _lost_events),
+    Rule("lost-events", "high", 0.01, "share of events", whole=_lost_events),
     # Each fails a transaction (ENOMEM), which the caller sees. A few may fail when a process dies meanwhile (ESRCH).
-    Rule("failed-installs", "high", 0.001, "share of installs", _failed_installs),
+    Rule("failed-installs", "high", 0.001, "share of installs", mapping=_failed_installs),
     # A page or two can stay in use because buffers share them in turn.
-    Rule("leak-suspects", "high", 4, "pages", _leak_suspects),
+    Rule("leak-suspects", "high", 4, "pages", mapping=_leak_suspects),
     # The kernel looks for a sender of one-way spam that holds a quarter of the mapping at one moment (debug_low_async_
     # space_locked()); a tenth on average, and half of all that is in use, is as much over a whole observation.
-    Rule("one-sender", "high", 0.1, "share of the mapping", _one_sender),
+    Rule("one-sender", "high", 0.1, "share of the mapping", mapping=_one_sender),
     # With a tenth left, the next large transaction may find no room (ENOSPC); the kernel calls async space low then.
-    Rule("mapping-nearly-full", "medium", 0.9, "share of the mapping", _mapping_nearly_full),
+    Rule("mapping-nearly-full", "medium", 0.9, "share of the mapping", mapping=_mapping_nearly_full),
     # A loser allocates and clears a page for nothing. Races need senders that meet within microseconds: one in a
     # hundred is contention.
-    Rule("duplicate-installs", "medium", 0.01, "share of installs", _duplicate_installs),
+    Rule("duplicate-installs", "medium", 0.01, "share of installs", mapping=_duplicate_installs),
     # Installing a page (allocate, clear, map) costs some ten times what taking it off the LRU does, so from one in ten
     # on the refaults cost as much as all reuses.
-    Rule("refault-storm", "medium", 0.1, "share of pages wanted again", _refaults),
+    Rule("refault-storm", "medium", 0.1, "share of pages wanted again", mapping=_refaults),
     # The larger part of what is reclaimed belongs to the working set: reclaim costs and frees nothing for long.
-    Rule("working-set-reclaimed", "medium", 0.5, "share of reclaims", _working_set),
+    Rule("working-set-reclaimed", "medium", 0.5, "share of reclaims", whole=_working_set),
     # kswapd is there so that senders need not; that it falls behind now and then is ordinary.
-    Rule("direct-reclaim", "medium", 0.1, "share of reclaims", _direct_reclaim),
+    Rule("direct-reclaim", "medium", 0.1, "share of reclaims", whole=_direct_reclaim),
     # An install takes microseconds; a thousand times that was spent waiting, for a lock or for reclaim.
-    Rule("install-latency", "medium", 1.0, "ms", _install_latency),
-    Rule("fan-in", "info", LIBBINDER_THREADS + 1, "sending processes", _fan_in),
+    Rule("install-latency", "medium", 1.0, "ms", mapping=_install_latency),
+    Rule("fan-in", "info", LIBBINDER_THREADS + 1, "sending processes", mapping=_fan_in),
     # The larger part of what is held is of no use to anybody.
-    Rule("idle-pages", "info", 0.5, "share of pages held", _idle_pages),
+    Rule("idle-pages", "info", 0.5, "share of pages held", whole=_idle_pages),
     # One a second: mmap, first installs and release are then a steady cost.
-    Rule("mapping-churn", "info", 1.0, "mappings a second", _mapping_churn),
+    Rule("mapping-churn", "info", 1.0, "mappings a second", whole=_mapping_churn),
     # The smallest page above 4 KiB that arm64 has.
-    Rule("large-pages", "info", 16384, "bytes", _large_pages),
+    Rule("large-pages", "info", 16384, "bytes", whole=_large_pages),
 )

@@ -8,9 +8,10 @@ computed for every run, whichever kernel it ran on.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from binder_observe.observation import Sample
+if TYPE_CHECKING:
+    from binder_observe.observation import Sample
 
 POINTER_BYTES: Final = 8
 # On 64-bit: a list_head and two words, both times (drivers/android/binder_alloc.h); a power of two, so kmalloc adds

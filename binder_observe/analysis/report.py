@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from binder_observe.analysis.metadata import MetadataCost
 from binder_observe.audit import UNCHECKED, Audit
+from binder_observe.events import NO_ALLOC
 from binder_observe.lifetimes import Quantiles
 from binder_observe.sources import Meta
 from binder_observe.tracker import AllocState
@@ -78,7 +80,8 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class ProcessReport:
-    """One binder_alloc: a process has one for each context that it opened.
+    """One binder_alloc: a process has one for each context that it opened. Or, when it is `folded`, `mappings` of one
+    name that were released (see `analysis.released`), whose counters are summed; it has no pid and no alloc number (0).
 
     `lives_ended` counts the lives under observation by how they ended, `lives_left_truncated` those of them whose
     birth was not seen. Quantiles are None when no duration with a known start was seen:
@@ -107,6 +110,34 @@ class ProcessReport:
     long_idle_pages: int = 0
     leak_suspects: int = 0
     leak_senders: tuple[LeakSender, ...] = ()
+    mappings: int = 1
+
+    @property
+    def folded(self) -> bool:
+        return self.state.alloc == NO_ALLOC
+
+
+# What a rule finds: how much, what to say, and about which mapping (None: about the whole observation).
+Candidate = tuple[float, str, ProcessReport | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """Mappings that a rule of `findings.RULES` has something to say of: how many, and the largest."""
+
+    n: int = 0
+    most: tuple[Candidate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """What the rows of folded mappings do not tell: of each mapping on its own, by the name of a rule; and sums."""
+
+    passed: Mapping[str, Passed] = field(default_factory=dict)
+    short_lived: int = 0  # made and gone within a second
+    short_installs: int = 0  # pages installed for those
+    unknown_before: int = 0  # pages from before attach of which nothing was ever known
+    mapped_ns: int = 0  # page-time mapped
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +169,7 @@ class Report:
     overall: Overall = Overall()
     reclaimers: tuple[Reclaimer, ...] = ()  # most reclaims first
     audit: Audit = UNCHECKED
+    folded: Folded = Folded()
     findings: tuple[Finding, ...] = ()  # most severe first; none when nothing stands out
 
     def to_dict(self) -> dict[str, object]:

@@ -49,6 +49,12 @@ def bin_upper_ns(index: int) -> int:
     return ((index - (shift << BIN_BITS) + 1) << shift) - 1
 
 
+def bins_upper_ns(index: NDArray[np.int64]) -> NDArray[np.int64]:
+    """`bin_upper_ns` of each; of a negative one it means nothing."""
+    shift = np.maximum((index >> BIN_BITS) - 1, 0)
+    return np.asarray(((index - (shift << BIN_BITS) + 1) << shift) - 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Quantiles:
     """Quantiles of a duration in ns, from finished and censored ones together.

@@ -10,6 +10,7 @@ from numba import types
 from numpy.typing import NDArray
 
 EMPTY: Final = -1
+TAKEN: Final = -2  # a key was here: those that found this place taken stand behind it
 _SPREAD: Final = -7046029254386353131  # 2**64 / golden ratio, odd (Knuth, TAOCP 3, 6.4)
 
 
@@ -41,15 +42,15 @@ TABLE: Final = types.Array(types.int64, 2, "C")
 @numba.njit(types.void(TABLE, TABLE, types.Array(types.int64, 1, "C")), cache=True)
 def _move(table, larger, used):  # type: ignore[no-untyped-def]
     for row in table:
-        if row[0] != EMPTY:
+        if row[0] >= 0:
             larger[place(larger, used, row[0])] = row
 
 
 class Tally:
-    """Some sums for each key that was met. Memory grows with distinct keys.
+    """Some sums for each key that was met. Memory grows with the distinct keys that it holds.
 
-    Compiled loops take `table`, with the key in its first column and the sums after it, and `used`, the number of keys;
-    they stop when `place` has no place, and go on after `grow`.
+    Compiled loops take `table`, with the key in its first column and the sums after it, and `used`, the number of rows
+    that are not empty; they stop when `place` has no place, and go on after `grow`.
     """
 
     def __init__(self, sums: int, capacity: int = 1 << 10) -> None:
@@ -61,7 +62,14 @@ class Tally:
         return bool(2 * self.used[0] >= len(self.table))
 
     def grow(self) -> None:
-        larger = _empty(2 * len(self.table), self.table.shape[1] - 1)
+        """Makes room; where many keys were taken out, without a larger table, or with a smaller one."""
+        held = int(np.count_nonzero(self.table[:, 0] >= 0))
+        capacity = len(self.table)
+        while 4 * held > capacity:
+            capacity *= 2
+        while capacity > 1024 and 16 * held < capacity:
+            capacity //= 2
+        larger = _empty(capacity, self.table.shape[1] - 1)
         self.used[0] = 0
         _move(self.table, larger, self.used)
         self.table = larger
@@ -73,9 +81,18 @@ class Tally:
 
     def rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The keys in ascending order, and the sums of each, shape (keys, sums)."""
-        met = self.table[self.table[:, 0] != EMPTY]
-        met = met[np.argsort(met[:, 0])]
-        return met[:, 0], met[:, 1:]
+        return _sorted(self.table[self.table[:, 0] >= 0])
+
+    def take(self, which: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Takes out the keys in those rows of the table; returns them as `rows()` does."""
+        taken = self.table[which]
+        self.table[which, 0] = TAKEN
+        return _sorted(taken)
+
+
+def _sorted(rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    rows = rows[np.argsort(rows[:, 0])]
+    return rows[:, 0].copy(), rows[:, 1:].copy()
 
 
 def _empty(capacity: int, sums: int) -> NDArray[np.int64]:

@@ -1,47 +1,36 @@
-"""What a report counts from the tracker's rows. Memory grows with allocs, their senders and distinct bins, never with
-rows."""
+"""What a report counts from the tracker's rows. Memory grows with the allocs that are kept, their senders and distinct
+bins, never with rows."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import IntEnum
-from itertools import pairwise
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import numba
 import numpy as np
 from numba import types
-from numpy.typing import NDArray
 
 from binder_observe.events import Kind
-from binder_observe.lifetimes.durations import Quantiles, bin_of, quantiles
-from binder_observe.lifetimes.tally import TABLE, Tally, home, place
+from binder_observe.lifetimes.counts import (
+    ATTEMPTS,
+    BIN_BITS,
+    CENSORED,
+    ENDED,
+    HELD_NS,
+    LIVES,
+    LONGEST,
+    MEASURE_BITS,
+    TGID_BITS,
+    USED_NS,
+    WAYS_TO_END,
+    Counts,
+    Measure,
+)
+from binder_observe.lifetimes.durations import bin_of
+from binder_observe.lifetimes.tally import TABLE, TAKEN, Tally, home, place
 from binder_observe.rows import INSTALL, LIFE, SPAN, Began, Ended, Outcome, State
 from binder_observe.tracker import Finished
 from binder_observe.transitions import KINDS
-
-
-class Measure(IntEnum):
-    """What lasts."""
-
-    LIFETIME = 0  # install to reclaim or release; only of lives whose birth was seen
-    ACTIVE_SPAN = 1  # one stay in use
-    IDLE_SPAN = 2  # one stay on the LRU
-    REFAULT_DELAY = 3  # reclaim until the page is installed again; censored when it is not
-    INSTALL_LATENCY = 4  # ALLOC_PAGE_START to ALLOC_PAGE_END of installs and duplicates
-
-
-# Key of a duration: alloc, measure, bin. Columns of its tally.
-_BIN_BITS: Final = 16
-_MEASURE_BITS: Final = 8
-_ENDED: Final = 1
-_CENSORED: Final = 2
-
-# Key of a sender: alloc, tgid. Columns of its tally; the last are its attempts by outcome.
-_TGID_BITS: Final = 32
-_HELD_NS: Final = 1
-_USED_NS: Final = 2
-_ATTEMPTS: Final = 3
 
 # What a span measures, by its state and the Kind that began it (-1: nothing, for its beginning is not known), and the
 # column that it counts in, by its state and the Kind that ended it. Tables, because a branch on the state, which
@@ -50,13 +39,17 @@ _MEASURE: Final = np.full((len(State), KINDS), -1, dtype=np.int64)
 _MEASURE[State.ACTIVE, [Kind.ALLOC_PAGE_END, Kind.ALLOC_LRU_START]] = Measure.ACTIVE_SPAN
 _MEASURE[State.LRU, Kind.FREE_LRU_START] = Measure.IDLE_SPAN
 _MEASURE[State.FREE, Kind.UNMAP_KERNEL_START] = Measure.REFAULT_DELAY
-_COLUMN: Final = np.full((len(State), KINDS), _ENDED, dtype=np.int64)
-_COLUMN[:, [Kind.LOST, Kind.DETACH]] = _CENSORED
-_COLUMN[State.FREE] = _CENSORED
-_COLUMN[State.FREE, Kind.ALLOC_PAGE_END] = _ENDED
+_COLUMN: Final = np.full((len(State), KINDS), ENDED, dtype=np.int64)
+_COLUMN[:, [Kind.LOST, Kind.DETACH]] = CENSORED
+_COLUMN[State.FREE] = CENSORED
+_COLUMN[State.FREE, Kind.ALLOC_PAGE_END] = ENDED
+
+# From so many rows on, senders are thinned out before the table grows: a server that lives long is sent to by tens of
+# thousands of processes that do not. So many of each alloc's stay that the first five of a report do.
+MANY_SENDERS: Final = 1 << 14
+LISTED_SENDERS: Final = 64
 
 _USED: Final = types.Array(types.int64, 1, "C")
-_ENDS: Final = types.Array(types.int64, 3, "C")
 
 
 def _rows(dtype: Any) -> Any:
@@ -65,25 +58,29 @@ def _rows(dtype: Any) -> Any:
 
 @numba.njit(cache=True, inline="always")
 def _duration_key(alloc, measure, duration):  # type: ignore[no-untyped-def]  # compiled
-    return (np.int64(alloc) << (_BIN_BITS + _MEASURE_BITS)) | (np.int64(measure) << _BIN_BITS) | bin_of(duration)
+    return (np.int64(alloc) << (BIN_BITS + MEASURE_BITS)) | (np.int64(measure) << BIN_BITS) | bin_of(duration)
 
 
 @numba.njit(cache=True, inline="always")
-def _count(table, i, column, longest, alloc, measure, duration):  # type: ignore[no-untyped-def]
+def _end_key(alloc, began, ended):  # type: ignore[no-untyped-def]
+    return (np.int64(alloc) << (BIN_BITS + MEASURE_BITS)) | (LIVES << BIN_BITS) | (began * WAYS_TO_END + ended)
+
+
+@numba.njit(cache=True, inline="always")
+def _count(table, i, column, duration):  # type: ignore[no-untyped-def]
     table[i, column] += 1
-    if duration > longest[alloc, measure] and column == _ENDED:
-        longest[alloc, measure] = duration
+    if duration > table[i, LONGEST] and column == ENDED:
+        table[i, LONGEST] = duration
 
 
-@numba.njit(types.int64(_rows(LIFE), types.int64, TABLE, _USED, TABLE, _USED, TABLE, _ENDS), cache=True)
-def _add_lives(lives, i, table, used, senders, n_senders, longest, ends):  # type: ignore[no-untyped-def]
+@numba.njit(types.int64(_rows(LIFE), types.int64, TABLE, _USED, TABLE, _USED), cache=True)
+def _add_lives(lives, i, table, used, senders, n_senders):  # type: ignore[no-untyped-def]
     """Lives from row `i` on; returns the next row: not the last, when something has to grow first."""
     while i < len(lives):
         life = lives[i]
-        if life.alloc >= len(longest):
-            break
-        j = place(senders, n_senders, (np.int64(life.alloc) << _TGID_BITS) | life.installer)
-        if j < 0:
+        j = place(senders, n_senders, (np.int64(life.alloc) << TGID_BITS) | life.installer)
+        end = place(table, used, _end_key(life.alloc, life.began, life.ended))
+        if j < 0 or end < 0:
             break
         # a life whose birth is unknown has no known duration: it is counted and kept out of the estimate
         if life.began == Began.INSTALLED:
@@ -91,16 +88,16 @@ def _add_lives(lives, i, table, used, senders, n_senders, longest, ends):  # typ
             k = place(table, used, _duration_key(life.alloc, Measure.LIFETIME, duration))
             if k < 0:
                 break
-            column = _ENDED if life.ended <= Ended.RELEASED else _CENSORED
-            _count(table, k, column, longest, life.alloc, Measure.LIFETIME, duration)
-        senders[j, _HELD_NS] += life.active_ns + life.lru_ns
-        ends[life.alloc, life.began, life.ended] += 1
+            column = ENDED if life.ended <= Ended.RELEASED else CENSORED
+            _count(table, k, column, duration)
+        senders[j, HELD_NS] += life.active_ns + life.lru_ns
+        table[end, ENDED] += 1
         i += 1
     return i
 
 
-@numba.njit(types.int64(_rows(SPAN), types.int64, TABLE, _USED, TABLE, _USED, TABLE), cache=True)
-def _add_spans(spans, i, table, used, senders, n_senders, longest):  # type: ignore[no-untyped-def]
+@numba.njit(types.int64(_rows(SPAN), types.int64, TABLE, _USED, TABLE, _USED), cache=True)
+def _add_spans(spans, i, table, used, senders, n_senders):  # type: ignore[no-untyped-def]
     """Spans whose beginning is known, from row `i` on; returns the next row, as `_add_lives` does.
 
     Nearly every event ends a span, so this loop is the one that must be fast: it calls nothing that takes an array in
@@ -110,8 +107,6 @@ def _add_spans(spans, i, table, used, senders, n_senders, longest):  # type: ign
     sender_mask = len(senders) - 1
     while i < len(spans):
         span = spans[i]
-        if span.alloc >= len(longest):
-            break
         measure = _MEASURE[span.state, span.began]
         if measure >= 0:
             duration = span.until_ns - span.since_ns
@@ -122,29 +117,27 @@ def _add_spans(spans, i, table, used, senders, n_senders, longest):  # type: ign
                 if k < 0:
                     break
             if measure == Measure.ACTIVE_SPAN:
-                key = (np.int64(span.alloc) << _TGID_BITS) | span.starter
+                key = (np.int64(span.alloc) << TGID_BITS) | span.starter
                 j = home(key, sender_mask)
                 if senders[j, 0] != key:
                     j = place(senders, n_senders, key)
                     if j < 0:
                         break
-                senders[j, _USED_NS] += duration
+                senders[j, USED_NS] += duration
             column = _COLUMN[span.state, span.ended]
             table[k, column] += 1
-            if duration > longest[span.alloc, measure] and column == _ENDED:
-                longest[span.alloc, measure] = duration
+            if duration > table[k, LONGEST] and column == ENDED:
+                table[k, LONGEST] = duration
         i += 1
     return i
 
 
-@numba.njit(types.int64(_rows(INSTALL), types.int64, TABLE, _USED, TABLE, _USED, TABLE), cache=True)
-def _add_installs(installs, i, table, used, senders, n_senders, longest):  # type: ignore[no-untyped-def]
+@numba.njit(types.int64(_rows(INSTALL), types.int64, TABLE, _USED, TABLE, _USED), cache=True)
+def _add_installs(installs, i, table, used, senders, n_senders):  # type: ignore[no-untyped-def]
     """Attempts from row `i` on; returns the next row, as `_add_lives` does."""
     while i < len(installs):
         attempt = installs[i]
-        if attempt.alloc >= len(longest):
-            break
-        j = place(senders, n_senders, (np.int64(attempt.alloc) << _TGID_BITS) | attempt.tgid)
+        j = place(senders, n_senders, (np.int64(attempt.alloc) << TGID_BITS) | attempt.tgid)
         if j < 0:
             break
         if attempt.outcome <= Outcome.DUPLICATE and attempt.start_ns >= 0:
@@ -152,121 +145,116 @@ def _add_installs(installs, i, table, used, senders, n_senders, longest):  # typ
             k = place(table, used, _duration_key(attempt.alloc, Measure.INSTALL_LATENCY, latency))
             if k < 0:
                 break
-            _count(table, k, _ENDED, longest, attempt.alloc, Measure.INSTALL_LATENCY, latency)
-        senders[j, _ATTEMPTS + attempt.outcome] += 1
+            _count(table, k, ENDED, latency)
+        senders[j, ATTEMPTS + attempt.outcome] += 1
         i += 1
     return i
 
 
-@dataclass(frozen=True, slots=True)
-class SenderTotal:
-    """What the tasks of one process (0: unknown) did to one alloc.
+@numba.njit(types.int64(TABLE, types.int64, TABLE, _USED), cache=True)
+def _merge_durations(rows, i, table, used):  # type: ignore[no-untyped-def]
+    """Rows (key, sums) from row `i` on; returns the next row, as `_add_lives` does."""
+    while i < len(rows):
+        k = place(table, used, rows[i, 0])
+        if k < 0:
+            break
+        table[k, ENDED] += rows[i, ENDED]
+        table[k, CENSORED] += rows[i, CENSORED]
+        table[k, LONGEST] = max(table[k, LONGEST], rows[i, LONGEST])
+        i += 1
+    return i
 
-    `held_ns` is the page-time, in use and idle, of the lives that they installed; `used_ns` that of the stays in use
-    that they began, by install or reuse. One grows a mapping, the other keeps it busy.
-    """
 
-    tgid: int
-    held_ns: int
-    used_ns: int
-    installs: int
-    duplicates: int
-    failed: int
+@numba.njit(types.int64(TABLE, types.int64, TABLE, _USED), cache=True)
+def _merge_senders(rows, i, table, used):  # type: ignore[no-untyped-def]
+    while i < len(rows):
+        k = place(table, used, rows[i, 0])
+        if k < 0:
+            break
+        for column in range(1, rows.shape[1]):
+            table[k, column] += rows[i, column]
+        i += 1
+    return i
 
 
 class Totals:
     """Feed it every row, once, in any order."""
 
     def __init__(self) -> None:
-        self._durations = Tally(2)
-        self._senders = Tally(_ATTEMPTS - 1 + len(Outcome))
-        self._longest = np.zeros((64, len(Measure)), dtype=np.int64)  # by alloc; of durations that ended
-        self._ends = np.zeros((64, len(Began), len(Ended)), dtype=np.int64)  # lives by alloc
+        self._durations = Tally(LONGEST)
+        self._senders = Tally(ATTEMPTS - 1 + len(Outcome))
+        self._unlisted: dict[int, int] = {}  # alloc -> senders that are only counted
 
     def add(self, rows: Finished) -> None:
         """Counts rows of the tracker."""
+        for what, loop in ((rows.lives, _add_lives), (rows.spans, _add_spans), (rows.installs, _add_installs)):
+            done = 0
+            while True:
+                d, s = self._durations, self._senders
+                done = loop(what, done, d.table, d.used, s.table, s.used)
+                if done == len(what):
+                    break
+                self._grow()
+
+    def merge(self, counts: Counts, into: Mapping[int, int]) -> None:
+        """Counts what was counted elsewhere: that of each alloc under the number `into` gives for it."""
+        for tally, loop, rows in (
+            (self._durations, _merge_durations, counts.durations_as(into)),
+            (self._senders, _merge_senders, counts.senders_as(into)),
+        ):
+            done = 0
+            while (done := loop(rows, done, tally.table, tally.used)) < len(rows):
+                self._grow()
+        for alloc, n in counts.unlisted.items():
+            self._unlisted[into[alloc]] = self._unlisted.get(into[alloc], 0) + n
+
+    def merge_durations(self, counts: Counts) -> None:
+        """Counts the durations of all its allocs together, as those of alloc 0."""
+        keys, sums = counts.durations
+        rows = np.column_stack([keys & ((1 << (BIN_BITS + MEASURE_BITS)) - 1), sums])
         done = 0
-        while (done := self._lives(rows.lives, done)) < len(rows.lives):
-            self._grow(int(rows.lives["alloc"][done]))
-        done = 0
-        while (done := self._spans(rows.spans, done)) < len(rows.spans):
-            self._grow(int(rows.spans["alloc"][done]))
-        done = 0
-        while (done := self._installs(rows.installs, done)) < len(rows.installs):
-            self._grow(int(rows.installs["alloc"][done]))
+        while (done := _merge_durations(rows, done, self._durations.table, self._durations.used)) < len(rows):
+            self._grow()
 
-    def _lives(self, rows: NDArray[np.void], done: int) -> int:
-        d, s = self._durations, self._senders
-        return _add_lives(rows, done, d.table, d.used, s.table, s.used, self._longest, self._ends)  # type: ignore[no-any-return]
-
-    def _spans(self, rows: NDArray[np.void], done: int) -> int:
-        d, s = self._durations, self._senders
-        return _add_spans(rows, done, d.table, d.used, s.table, s.used, self._longest)  # type: ignore[no-any-return]
-
-    def _installs(self, rows: NDArray[np.void], done: int) -> int:
-        d, s = self._durations, self._senders
-        return _add_installs(rows, done, d.table, d.used, s.table, s.used, self._longest)  # type: ignore[no-any-return]
-
-    def _grow(self, alloc: int) -> None:
+    def _grow(self) -> None:
         """Makes room for what a loop has met."""
-        for tally in (self._durations, self._senders):
-            if tally.full:
-                tally.grow()
-        if alloc >= len(self._longest):
-            more = max(alloc + 1, 2 * len(self._longest)) - len(self._longest)
-            self._longest = np.pad(self._longest, ((0, more), (0, 0)))
-            self._ends = np.pad(self._ends, ((0, more), (0, 0), (0, 0)))
+        if self._durations.full:
+            self._durations.grow()
+        if self._senders.full:
+            if self._senders.used[0] >= MANY_SENDERS:
+                self._thin_out()
+            self._senders.grow()
+
+    def _thin_out(self) -> None:
+        """Of each alloc's senders keeps those that hold, use, or have installed most; the others are only counted."""
+        table = self._senders.table
+        at = np.flatnonzero(table[:, 0] >= 0)
+        alloc = table[at, 0] >> TGID_BITS
+        kept = (table[at, 0] & ((1 << TGID_BITS) - 1)) == 0  # that of pages whose sender is not known
+        for column in (HELD_NS, USED_NS, ATTEMPTS + Outcome.INSTALLED):
+            order = np.lexsort([at, -table[at, column], alloc])
+            first = np.flatnonzero(np.diff(alloc[order], prepend=-1))
+            rank = np.arange(len(order)) - np.repeat(first, np.diff([*first, len(order)]))
+            kept[order[rank < LISTED_SENDERS]] = True
+        table[at[~kept], 0] = TAKEN
+        for number, n in zip(*np.unique(alloc[~kept], return_counts=True), strict=True):
+            self._unlisted[int(number)] = self._unlisted.get(int(number), 0) + int(n)
+
+    def take(self, allocs: Iterable[int]) -> Counts:
+        """Takes out what was counted of these allocs."""
+        numbers = np.array(sorted(allocs), dtype=np.int64)
+        d, s = self._durations, self._senders
+        durations = d.take(np.isin(d.table[:, 0] >> (BIN_BITS + MEASURE_BITS), numbers))
+        senders = s.take(np.isin(s.table[:, 0] >> TGID_BITS, numbers))
+        unlisted = {n: self._unlisted.pop(n) for n in numbers.tolist() if n in self._unlisted}
+        return Counts(durations, senders, unlisted)
+
+    def counts(self) -> Counts:
+        """As of now."""
+        return Counts(self._durations.rows(), self._senders.rows(), dict(self._unlisted))
 
     def copy(self) -> Totals:
         twin = Totals()
         twin._durations, twin._senders = self._durations.copy(), self._senders.copy()
-        twin._longest, twin._ends = self._longest.copy(), self._ends.copy()
+        twin._unlisted = dict(self._unlisted)
         return twin
-
-    def ends(self, alloc: int) -> NDArray[np.int64]:
-        """Lives of the alloc, shape (len(Began), len(Ended))."""
-        return self._ends[alloc] if alloc < len(self._ends) else np.zeros(self._ends.shape[1:], dtype=np.int64)
-
-    def senders(self) -> dict[int, list[SenderTotal]]:
-        """Per alloc, the processes that sent to it, that which holds most page-time first."""
-        found: dict[int, list[SenderTotal]] = {}
-        for key, sums in zip(*(part.tolist() for part in self._senders.rows()), strict=True):
-            tgid = key & ((1 << _TGID_BITS) - 1)
-            found.setdefault(key >> _TGID_BITS, []).append(
-                SenderTotal(tgid, *sums[: _ATTEMPTS - 1 + Outcome.IN_FLIGHT])
-            )
-        for rows in found.values():
-            rows.sort(key=lambda row: (-row.held_ns, row.tgid))
-        return found
-
-    def quantiles(self) -> dict[int, dict[Measure, Quantiles]]:
-        """Per alloc, for every measure of which a duration with a known beginning was seen."""
-        keys, sums = self._durations.rows()
-        found: dict[int, dict[Measure, Quantiles]] = {}
-        for group, q in _by_group(keys, sums, lambda alloc, measure: int(self._longest[alloc, measure])).items():
-            alloc, measure = divmod(group, 1 << _MEASURE_BITS)
-            found.setdefault(alloc, {})[Measure(measure)] = q
-        return found
-
-    def overall(self) -> dict[Measure, Quantiles]:
-        """The same over all allocs."""
-        keys, sums = self._durations.rows()
-        keys, place = np.unique(keys & ((1 << (_BIN_BITS + _MEASURE_BITS)) - 1), return_inverse=True)
-        merged = np.zeros((len(keys), sums.shape[1]), dtype=np.int64)
-        np.add.at(merged, place, sums)
-        longest = self._longest.max(axis=0)
-        return {Measure(m): q for m, q in _by_group(keys, merged, lambda _, measure: int(longest[measure])).items()}
-
-
-def _by_group(keys: NDArray[np.int64], sums: NDArray[np.int64], longest: Any) -> dict[int, Quantiles]:
-    """The quantiles of each alloc and measure among sorted keys, by the key without its bin."""
-    groups = keys >> _BIN_BITS
-    bins = keys & ((1 << _BIN_BITS) - 1)
-    ended, censored = sums[:, _ENDED - 1].copy(), sums[:, _CENSORED - 1].copy()
-    edges = [*np.flatnonzero(np.diff(groups, prepend=-1)).tolist(), len(keys)]
-    found = {}
-    for a, b in pairwise(edges):
-        group = int(groups[a])
-        most = longest(*divmod(group, 1 << _MEASURE_BITS))
-        found[group] = quantiles(bins[a:b], ended[a:b], censored[a:b], most)
-    return found
