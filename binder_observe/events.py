@@ -93,7 +93,7 @@ TABLE: Final[tuple[Row, ...]] = (
         "an alloc that was mapped before it was seen: its pages are unknown; tgid = owner, name = context"),
     Row(Kind.MMAP, None, True, False, "mapping size, pages",
         "an alloc mapped under observation: its pages are free; tgid = owner, name = context"),
-    Row(Kind.PROCESS, None, True, False, "0", "the name of process tgid"),
+    Row(Kind.PROCESS, None, True, False, "0", "the name of process tgid; alloc: told as the owner of that one"),
     Row(Kind.LOST, None, True, False, "events lost",
         "a gap before this point: that many events of the alloc (0: of any) did not reach the observer"),
     Row(Kind.ATTACH, None, True, False, "0", "every probe is attached: the observation begins"),

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from binder_observe.analysis.summary import Report, summarize
-from binder_observe.events import EventBatch
+from binder_observe.events import EventBatch, Kind
 from binder_observe.observation import Observation
 from binder_observe.rows import INSTALL, LIFE, SPAN
 from binder_observe.sources import Meta
@@ -24,7 +24,8 @@ class History:
     """Rows in the order in which they ended; what goes on at the end comes last, as censored rows.
 
     `lives`, `spans` and `installs` have dtypes LIFE, SPAN and INSTALL. The spans of a page cover its alloc's
-    observation without a hole.
+    observation without a hole. `allocs` and `comms` are all that there were, while the report folds mappings that are
+    gone.
     """
 
     meta: Meta
@@ -44,13 +45,19 @@ def collect(meta: Meta, batches: Iterable[EventBatch], notes: Callable[[], tuple
     Raises ObserveError when the stream is damaged.
     """
     observation = Observation(meta)
+    released: list[AllocState] = []
+    comms: dict[int, str] = {}
     lives, spans = [np.zeros(0, dtype=LIFE)], [np.zeros(0, dtype=SPAN)]
     installs = [np.zeros(0, dtype=INSTALL)]
     first_ns: int | None = None
     for batch in batches:
         if first_ns is None and len(batch):
             first_ns = int(batch.ts_ns[0])
+        for row in batch.names:
+            if batch.kind[row] == Kind.PROCESS:
+                comms[int(batch.tgid[row])] = batch.names[row]
         for done in observation.feed(batch):
+            released += done.allocs
             lives.append(done.lives)
             spans.append(done.spans)
             installs.append(done.installs)
@@ -59,8 +66,8 @@ def collect(meta: Meta, batches: Iterable[EventBatch], notes: Callable[[], tuple
     return History(
         meta=meta,
         report=summarize(observation, notes()),
-        allocs=tuple(tracker.allocs()),
-        comms=dict(tracker.comms),
+        allocs=tuple(sorted([*released, *tracker.allocs()], key=lambda s: s.alloc)),
+        comms=comms,
         lives=np.concatenate([*lives, tracker.alive()]),
         spans=np.concatenate([*spans, tracker.open_spans()]),
         installs=np.concatenate([*installs, tracker.open_installs()]),

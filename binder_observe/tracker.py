@@ -57,6 +57,8 @@ class PageTracker:
         self._spare: dict[int, list[int]] = {}  # mapping size -> bases of released allocs
         self._live: dict[int, int] = {}  # number -> row, as described
         self._contexts: dict[int, str] = {}  # by number, of live allocs
+        self._owner_comms: dict[int, str] = {}  # likewise
+        self._of_pid: dict[int, set[int]] = {}  # live allocs by owner
         self._attempts = np.zeros(_ATTEMPTS, dtype=ATTEMPT)
         self._n_attempts = np.zeros(1, dtype=np.int64)
         self._unexplained = np.zeros((len(State) + 1, KINDS), dtype=np.int64)
@@ -113,27 +115,28 @@ class PageTracker:
             if kind == Kind.RELEASE_END:
                 number = int(batch.alloc[row])
                 if number in self._live:
-                    ended[number] = self._comm(number)
+                    ended[number] = self._owner_comms.get(number)
             elif kind == Kind.ATTACH and self.attach_ns is None:
                 self.attach_ns = int(batch.ts_ns[row])
             elif kind == Kind.DETACH:
                 self.detach_ns = int(batch.ts_ns[row])
             elif kind == Kind.PROCESS and name is not None:
-                self._name(int(batch.tgid[row]), name)
+                self._name(int(batch.tgid[row]), int(batch.alloc[row]), name)
             elif kind in (Kind.ALLOC, Kind.MMAP):
                 self._introduce(
                     int(batch.alloc[row]), int(batch.page[row]), int(batch.tgid[row]), name, kind == Kind.MMAP
                 )
         return ended
 
-    def _name(self, tgid: int, name: str) -> None:
+    def _name(self, tgid: int, owned: int, name: str) -> None:
+        """What the owner of one alloc is called says nothing of others with that pid: theirs may be another process that
+        had it before, and whose allocs are still to be released."""
         self.comms.pop(tgid, None)  # to the end of the order
         self.comms[tgid] = name
         if len(self.comms) > MAX_COMMS:
-            owners = set(self._allocs["pid"][list(self._live.values())].tolist())
-            self.comms = {
-                tgid: name for i, (tgid, name) in enumerate(self.comms.items()) if i >= MAX_COMMS // 4 or tgid in owners
-            }
+            self.comms = dict(list(self.comms.items())[MAX_COMMS // 4 :])
+        for number in (owned,) if owned else self._of_pid.get(tgid, ()):
+            self._owner_comms[number] = name
 
     def _introduce(self, number: int, pages: int, pid: int, context: str | None, from_birth: bool) -> None:
         if not 0 < number <= MAX_ALLOCS or pages > MAX_PAGES:
@@ -173,6 +176,9 @@ class PageTracker:
         alloc["count"][state] = pages
         if context is not None:
             self._contexts[number] = context
+        if pid in self.comms:
+            self._owner_comms.setdefault(number, self.comms[pid])
+        self._of_pid.setdefault(pid, set()).add(number)
 
     def _recycle(self, ended: dict[int, str | None]) -> tuple[AllocState, ...]:
         """Gives the rows and page slots of released allocs to later ones; returns how those were."""
@@ -183,6 +189,10 @@ class PageTracker:
             row = self._live.pop(s.alloc)
             self._spare.setdefault(s.mapping_pages, []).append(int(self._allocs["base"][row]))
             self._contexts.pop(s.alloc, None)
+            self._owner_comms.pop(s.alloc, None)
+            self._of_pid[s.pid].discard(s.alloc)
+            if not self._of_pid[s.pid]:
+                del self._of_pid[s.pid]
             self._spare_rows.append(row)
             self._rows[s.alloc] = GONE
         return states
@@ -217,10 +227,7 @@ class PageTracker:
 
     def allocs(self) -> Iterator[AllocState]:
         """Every live alloc, by number, with the spans that go on counted up to `end_ns`."""
-        return self._states([(number, self._comm(number)) for number in sorted(self._live)])
-
-    def _comm(self, number: int) -> str | None:
-        return self.comms.get(int(self._allocs["pid"][self._live[number]]))
+        return self._states([(number, self._owner_comms.get(number)) for number in sorted(self._live)])
 
     def _states(self, wanted: list[tuple[int, str | None]]) -> Iterator[AllocState]:
         """Of live allocs, by number and comm."""

@@ -105,11 +105,11 @@ def test_allocs_and_tasks_are_described_before_their_first_event(live: tuple[Ebp
         record(3, Kind.ALLOC_PAGE_START),
     )
     assert rows(found) == [
-        ("PROCESS", 0, 0, 100, "server"),
+        ("PROCESS", 1, 0, 100, "server"),
         ("MMAP", 1, 254, 100, "binder"),
         ("ALLOC", 2, 62, 200, "hwbinder"),
         ("SNAPSHOT_HIGH", 2, 9, 0, None),
-        ("PROCESS", 0, 0, 200, "late"),
+        ("PROCESS", 2, 0, 200, "late"),
         ("PROCESS", 0, 0, 7, "task7"),
         ("FREE_LRU_START", 2, 5, 7, None),
         ("ALLOC_PAGE_START", 1, 0, 7, None),
@@ -223,7 +223,7 @@ def test_pages_from_before_attach_are_told_before_anything_else(walking: tuple[E
         ("ATTACH", 0, 0, 0, None),
         ("ALLOC", 3, 3, 300, "binder"),
         ("SNAPSHOT_HIGH", 3, 2, 0, None),
-        ("PROCESS", 0, 0, 300, "idle"),
+        ("PROCESS", 3, 0, 300, "idle"),
         ("SNAPSHOT_ACTIVE", 3, 0, 0, None),
         ("SNAPSHOT_LRU", 3, 1, 0, None),
         ("PROCESS", 0, 0, 7, "task7"),
@@ -316,7 +316,9 @@ def test_events_from_when_only_some_probes_were_attached_are_left_out(live: tupl
         record(4, Kind.RELEASE_END, 2),
         record(11, Kind.FREE_LRU_START),
     )
-    assert [(kind, alloc) for kind, alloc, *_ in rows(found) if alloc] == [("ALLOC", 1), ("FREE_LRU_START", 1)]
+    assert [(kind, alloc) for kind, alloc, *_ in rows(found) if alloc] == [
+        ("ALLOC", 1), ("PROCESS", 1), ("FREE_LRU_START", 1)
+    ]  # fmt: skip
     assert kernel.forgotten == [2]
 
 

@@ -54,10 +54,11 @@ def as_dict(report: Report) -> dict[str, object]:
 def _process(process: ProcessReport) -> dict[str, object]:
     s = process.state
     return {
-        "pid": s.pid,
+        "pid": None if process.folded else s.pid,
         "comm": s.comm,
         "context": s.context,
-        "alloc": s.alloc,
+        "alloc": None if process.folded else s.alloc,
+        "mappings": process.mappings,
         "mapping_pages": s.mapping_pages,
         "pages": {
             "active": s.active,

@@ -116,6 +116,11 @@ class ProcessReport:
     def folded(self) -> bool:
         return self.state.alloc == NO_ALLOC
 
+    @property
+    def pid(self) -> str:
+        """For people: the pid, or how many mappings are folded."""
+        return f"{self.mappings}x" if self.folded else str(self.state.pid)
+
 
 # What a rule finds: how much, what to say, and about which mapping (None: about the whole observation).
 Candidate = tuple[float, str, ProcessReport | None]

@@ -50,7 +50,7 @@ class SnapshotCollector(Collector):
         yield self._family(m.UNEXPLAINED, [((), sum(report.unexplained.values()))])
         yield self._family(m.AUDIT, [((result,), int(result == audit(report))) for result in m.AUDITS])
         yield self._family(m.MAPPINGS, [((), sum(not p.state.released for p in report.processes))])
-        yield self._family(m.SEEN, [((), len(report.processes))])
+        yield self._family(m.SEEN, [((), sum(p.mappings for p in report.processes))])
         yield self._family(m.DURATION, _durations(report.overall))
 
     def _mappings(self, series: tuple[Series, ...]) -> Iterator[Metric]:

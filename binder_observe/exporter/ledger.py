@@ -78,6 +78,9 @@ class Ledger:
                 states.setdefault(_key(s), []).append(s)
             elif before:
                 self._gone[before.key] = _add(self._gone.get(before.key, _ZERO), _subtract(counts, before.hidden))
+        for alloc in self._live.keys() - {p.state.alloc for p in report.processes}:  # gone, and folded already
+            before = self._live[alloc]
+            self._gone[before.key] = _add(self._gone.get(before.key, _ZERO), _subtract(before.counts, before.hidden))
         self._shown = self._choose(states)
         self._gone = {key: counts for key, counts in self._gone.items() if key in self._shown}
         own = {key: self._gone.get(key, _ZERO) for key in self._shown}

@@ -43,7 +43,7 @@ def of_history(make: Frame[P]) -> Frame[P]:
 
 def allocs(h: History) -> tuple[AllocState, ...]:
     """One a row of the frames that have one row an alloc, in the report's order: by pages held, then pid."""
-    return tuple(p.state for p in h.report.processes)
+    return tuple(sorted(h.allocs, key=lambda s: s.held_order))
 
 
 def numbers(states: Sequence[AllocState]) -> NDArray[np.uint32]:
@@ -65,9 +65,12 @@ def keys(h: History, alloc: Integers) -> Columns:
     contexts = sorted({s.context for s in h.allocs if s.context is not None})
     code = {name: i for i, name in enumerate(contexts)}
     context = np.array([-1 if s.context is None else code[s.context] for s in h.allocs], dtype=np.int32)
+    names = _comms(h)
+    named = {name: i for i, name in enumerate(names)}
+    comm = np.array([-1 if s.comm is None else named[s.comm] for s in h.allocs], dtype=np.int32)
     return {
         "pid": nullable(pid[place], np.zeros(len(place), dtype=np.bool_), "UInt32"),
-        "comm": comm_of(h, pid).take(place),
+        "comm": category(comm, names).take(place),
         "context": category(context, contexts).take(place),
         "alloc": np.asarray(alloc, dtype=np.uint32),
     }
@@ -85,7 +88,7 @@ def pid_or_na(tgid: Integers) -> pd.arrays.IntegerArray:
 
 def comm_of(h: History, tgid: Integers) -> pd.Categorical:
     """The name of each task; NA where it is not known."""
-    names = sorted(set(h.comms.values()))
+    names = _comms(h)
     code = {name: i for i, name in enumerate(names)}
     known = np.array(sorted(h.comms), dtype=np.uint32)
     codes = np.array([code[h.comms[int(t)]] for t in known], dtype=np.int32)
@@ -93,6 +96,11 @@ def comm_of(h: History, tgid: Integers) -> pd.Categorical:
         return category(np.full(len(tgid), -1), names)
     at = np.minimum(np.searchsorted(known, tgid), len(known) - 1)
     return category(np.where(known[at] == tgid, codes[at], -1), names)
+
+
+def _comms(h: History) -> list[str]:
+    """Every name: a pid that was used again has had several."""
+    return sorted({*h.comms.values(), *(s.comm for s in h.allocs if s.comm is not None)})
 
 
 def category(codes: Integers, names: Sequence[str]) -> pd.Categorical:

@@ -28,12 +28,15 @@ def df_leaks(h: History) -> pd.DataFrame:
     is never freed.
     """
     states = allocs(h)
-    norms = [norm_ns(p.active_span) for p in h.report.processes]
+    live = {p.state.alloc: norm_ns(p.active_span) for p in h.report.processes if not p.state.released}
+    norms = [live.get(s.alloc) for s in states]
     spans = h.spans[(h.spans["state"] == State.ACTIVE) & (h.spans["ended"] == Kind.DETACH)]
     place = places(numbers(states), spans["alloc"])
     age_ns = spans["until_ns"] - spans["since_ns"]
     suspected = np.zeros(len(spans), dtype=np.bool_)
     for i, ordinary in enumerate(norms):
+        if ordinary is None:
+            continue
         of_alloc = place == i
         suspected[of_alloc] = suspects(age_ns[of_alloc], ordinary)
     spans, place, age_ns = spans[suspected], place[suspected], age_ns[suspected]

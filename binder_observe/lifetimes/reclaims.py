@@ -14,11 +14,14 @@ from binder_observe.tracker import Finished, PageTracker
 # Reclaims that wait for an attempt to end; beyond these they are taken for direct ones, which they are unless a gap
 # swallows the end of the attempt.
 MOST_PENDING: Final = 1 << 16
+# Processes that reclaimed are told apart up to twice as many; then those that took least are counted as one, tgid 0.
+MOST_RECLAIMERS: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class ReclaimTotal:
-    """Pages that the tasks of one process reclaimed; `direct` of them while it was inside an attempt to install."""
+    """Pages that the tasks of one process (0: of those that took least) reclaimed; `direct` of them while it was inside
+    an attempt to install."""
 
     tgid: int
     reclaims: int
@@ -44,6 +47,8 @@ class Reclaims:
         for tgids, _ in new:
             for tgid, n in zip(*np.unique(tgids, return_counts=True), strict=True):
                 self._totals.setdefault(int(tgid), [0, 0])[0] += int(n)
+        if len(self._totals) > 2 * MOST_RECLAIMERS:
+            self._thin_out()
         pending = np.concatenate([self._pending, *new], axis=1)
         pending = self._settle(pending, np.concatenate([r.installs for r in rows]))
         going_on = tracker.open_installs()
@@ -61,7 +66,15 @@ class Reclaims:
 
     def _count(self, direct: NDArray[np.int64]) -> None:
         for tgid, n in zip(*np.unique(direct, return_counts=True), strict=True):
-            self._totals[int(tgid)][1] += int(n)
+            counts = self._totals.get(int(tgid)) or self._totals[0]
+            counts[1] += int(n)
+
+    def _thin_out(self) -> None:
+        """Those that took least are one from now on; any of them that reclaims again is itself again, from 0."""
+        ranked = sorted(self._totals.items(), key=lambda item: (item[0] == 0, -item[1][0], item[0]))
+        others = [counts for _, counts in ranked[MOST_RECLAIMERS:]]
+        self._totals = dict(ranked[:MOST_RECLAIMERS])
+        self._totals[0] = [sum(counts[i] for counts in others) for i in (0, 1)]
 
     def totals(self, tracker: PageTracker) -> list[ReclaimTotal]:
         """Most reclaims first; attempts that go on count up to the end."""

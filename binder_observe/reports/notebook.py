@@ -26,7 +26,7 @@ def render(report: Report) -> str:
         report=report,
         columns=COLUMNS,
         rows=[_row(p) for p in report.processes[:MOST_ROWS]],
-        more=max(len(report.processes) - MOST_ROWS, 0),
+        more=sum(p.mappings for p in report.processes[MOST_ROWS:]),
     )
 
 
@@ -34,6 +34,6 @@ def _row(process: ProcessReport) -> tuple[object, ...]:
     s, life = process.state, process.lifetime
     quantiles = (life.p50, life.p99) if life else (None, None)
     return (
-        s.pid, s.comm or "?", f"{s.context or '?'}{' (gone)' if s.released else ''}", s.active, s.lru, s.free,
+        process.pid, s.comm or "?", f"{s.context or '?'}{' (gone)' if s.released else ''}", s.active, s.lru, s.free,
         s.high_watermark, s.installs, s.reuses, s.reclaims, *(terminal.duration(ns) for ns in quantiles),
     )  # fmt: skip

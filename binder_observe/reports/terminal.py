@@ -36,7 +36,7 @@ def render(report: Report) -> RenderableType:
     """The whole report."""
     parts: list[RenderableType] = [Text(title(report), style="bold"), Text()]
     shown = report.processes[:MOST_PROCESSES]
-    more = len(report.processes) - len(shown)
+    more = sum(p.mappings for p in report.processes[MOST_PROCESSES:])
     if shown:
         parts += [_findings(report), Text()]
         for table in (_pages, _installs, _lru, _stays):
@@ -153,7 +153,7 @@ def _who(process: ProcessReport) -> tuple[str, Text, Text]:
     if s.released:
         context = (context if len(context) <= 8 else context[:7] + "…") + " (gone)"
     # Text, not str: a process may be called [bold]
-    return str(s.pid), Text(printable(s.comm), no_wrap=True), Text(context, no_wrap=True)
+    return process.pid, Text(printable(s.comm), no_wrap=True), Text(context, no_wrap=True)
 
 
 def _pages(processes: Processes) -> Table:

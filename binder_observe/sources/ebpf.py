@@ -33,6 +33,7 @@ _BUSY: Final = 0.125  # a ring fuller than this when it is read is read sooner t
 _LOOKS: Final = 3
 _STEPS: Final = 64  # of a walk, from one look at the ring to the next
 _WALK_INTERVAL_S: Final = 1.0  # at least, between two walks that mend gaps
+_NAMES_S: Final = 60.0  # how long a name that was read is believed: a pid may be used again, a process renamed
 _GOODBYE_S: Final = 2.0  # how long the release of an ended process's allocs is waited for
 
 
@@ -96,8 +97,9 @@ class EbpfSource:
 
     def _init_state(self) -> None:
         self._seen_tgids = np.zeros(1 << 22, dtype=bool)  # PID_MAX_LIMIT, include/linux/threads.h
-        self._seen_tgids[0] = True  # the idle task has no name in /proc, and page states no task
+        self._forget_names = 0.0
         self._lost_of = np.full(1024, -1, dtype=np.int64)  # by alloc number; -1: not described yet
+        self._lost_placed = 0  # events lost that are told, of all allocs
         self._lost_unplaced = 0  # events lost that belong to no alloc we know
         self._notes: list[str] = []
         self._walks = False  # page states can be read from the kernel
@@ -199,8 +201,7 @@ class EbpfSource:
         return from_records(row(ts_ns, kind))
 
     def _unaccounted(self) -> bool:
-        accounted = int(np.maximum(self._lost_of, 0).sum())
-        return self._probes.lost_totals()[0] > accounted or self._unplaced() > self._lost_unplaced
+        return self._probes.lost_totals()[0] > self._lost_placed or self._unplaced() > self._lost_unplaced
 
     def _unplaced(self) -> int:
         """Events lost that belong to no alloc we know: no room in the table of allocs, or no program was run.
@@ -226,6 +227,10 @@ class EbpfSource:
         if not len(records):
             return from_records(np.zeros(0, dtype=DTYPE))
         self._grow(int(records["alloc"].max()))
+        if time.monotonic() > self._forget_names:
+            self._seen_tgids[:] = False
+            self._seen_tgids[0] = True  # the idle task has no name in /proc, and page states no task
+            self._forget_names = time.monotonic() + _NAMES_S
         records = snapshot.expand(snapshot.without_stale(records, self._lost_of))
         rows = np.zeros(len(records), dtype=DTYPE)
         for column in DTYPE.names or ():
@@ -280,7 +285,7 @@ class EbpfSource:
                 extra.append((at, row(ts_ns, Kind.SNAPSHOT_HIGH, number, high), None))
         if name:
             self._seen_tgids[pid] = True
-            extra.append((at, row(ts_ns, Kind.PROCESS, tgid=pid), name))
+            extra.append((at, row(ts_ns, Kind.PROCESS, number, tgid=pid), name))
 
     def _gap(
         self, number: int, lost: int, at: int, ts_ns: int, extra: list[tuple[int, NDArray[np.void], str | None]]
@@ -288,6 +293,7 @@ class EbpfSource:
         count = lost - int(self._lost_of[number])
         if count > 0:
             self._lost_of[number] = lost
+            self._lost_placed += count
             self._torn = True
             extra.append((at, row(ts_ns, Kind.LOST, number, count), None))
 
@@ -308,7 +314,7 @@ class EbpfSource:
                 pid, pages, high, name, context = self._probes.description(number) or (0, 0, 0, "", "")
                 extra.append((0, row(now, Kind.ALLOC, number, pages, pid), context))
                 extra.append((0, row(now, Kind.SNAPSHOT_HIGH, number, high), None))
-                extra.append((0, row(now, Kind.PROCESS, tgid=pid), name))
+                extra.append((0, row(now, Kind.PROCESS, number, tgid=pid), name))
             self._gap(number, lost, 0, now, extra)
             if released:
                 released_in_ring = (records["alloc"] == number) & (records["kind"] == Kind.RELEASE_END)

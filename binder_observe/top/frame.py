@@ -49,7 +49,8 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Everything at one time. `rows` are in the report's order; `begin_ns` is the first look's time."""
+    """Everything at one time. `rows` are in the report's order, without those that are folded; `begin_ns` is the first
+    look's time."""
 
     report: Report
     now_ns: int
@@ -76,6 +77,7 @@ def advance(before: Frame | None, report: Report, pages: Mapping[int, bytes], no
     rows = tuple(
         _row(process, known.get(process.state.alloc), pages.get(process.state.alloc, b""), now_ns, passed_ns)
         for process in report.processes
+        if not process.folded
     )
     return Frame(report, now_ns, before.begin_ns if before else now_ns, rows)
 

@@ -65,7 +65,7 @@ def owners(h: History) -> Columns:
 def state_owners(h: History) -> Columns:
     """The same of ProcessReports."""
     several = repeated(h)
-    return [column("Process", lambda p: owner(p.state, several), number=False), column("PID", pid, "state.pid")]
+    return [column("Process", lambda p: owner(p.state, several), number=False), column("PID", Cell, "pid")]
 
 
 def repeated(h: History) -> frozenset[int]:

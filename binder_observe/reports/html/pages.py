@@ -49,7 +49,8 @@ def _short(name: str, quantiles: object) -> Cell:
 
 def largest(h: History) -> list[ProcessReport]:
     """Most page-time first: pages at the end say little of a process that is gone."""
-    return sorted(h.report.processes, key=lambda p: (-(p.state.active_ns + p.state.lru_ns), p.state.alloc))
+    each = (p for p in h.report.processes if not p.folded)
+    return sorted(each, key=lambda p: (-(p.state.active_ns + p.state.lru_ns), p.state.alloc))
 
 
 def residency(h: History) -> Section:
