@@ -109,28 +109,26 @@ class PageTracker:
         """Makes room for the allocs that the batch introduces, before the loop meets them. Returns those that it
         releases, each with its owner's name then: a later process may have the pid, and another name."""
         ended: dict[int, str | None] = {}
-        for row in np.flatnonzero((batch.kind >= Kind.ALLOC) | (batch.kind == Kind.RELEASE_END)).tolist():
-            kind = batch.kind[row]
+        rows = np.flatnonzero((batch.kind >= Kind.ALLOC) | (batch.kind == Kind.RELEASE_END))
+        columns = (getattr(batch, c)[rows].tolist() for c in ("ts_ns", "kind", "alloc", "page", "tgid"))
+        for row, ts_ns, kind, number, page, tgid in zip(rows.tolist(), *columns, strict=True):
             name = batch.names.get(row)
             if kind == Kind.RELEASE_END:
-                number = int(batch.alloc[row])
                 if number in self._live:
                     ended[number] = self._owner_comms.get(number)
             elif kind == Kind.ATTACH and self.attach_ns is None:
-                self.attach_ns = int(batch.ts_ns[row])
+                self.attach_ns = ts_ns
             elif kind == Kind.DETACH:
-                self.detach_ns = int(batch.ts_ns[row])
+                self.detach_ns = ts_ns
             elif kind == Kind.PROCESS and name is not None:
-                self._name(int(batch.tgid[row]), int(batch.alloc[row]), name)
+                self._name(tgid, number, name)
             elif kind in (Kind.ALLOC, Kind.MMAP):
-                self._introduce(
-                    int(batch.alloc[row]), int(batch.page[row]), int(batch.tgid[row]), name, kind == Kind.MMAP
-                )
+                self._introduce(number, page, tgid, name, kind == Kind.MMAP)
         return ended
 
     def _name(self, tgid: int, owned: int, name: str) -> None:
-        """What the owner of one alloc is called says nothing of others with that pid: theirs may be another process that
-        had it before, and whose allocs are still to be released."""
+        """What the owner of one alloc is called says nothing of others with that pid: theirs may be a process that had
+        it before, and whose allocs are still to be released."""
         self.comms.pop(tgid, None)  # to the end of the order
         self.comms[tgid] = name
         if len(self.comms) > MAX_COMMS:

@@ -182,10 +182,14 @@ def _part(sums: Sums, alloc: int, bits: int) -> Sums:
 
 def _renumbered(sums: Sums, into: Mapping[int, int], bits: int) -> NDArray[np.int64]:
     keys, of_key = sums
-    numbers, place = np.unique(keys >> bits, return_inverse=True)
-    others = np.array([into[n] for n in numbers.tolist()], dtype=np.int64)
-    moved = (others[place] << bits) | (keys & ((1 << bits) - 1))
-    return np.column_stack([moved, of_key])
+    numbers = keys >> bits  # ascending
+    first = np.flatnonzero(np.diff(numbers, prepend=-1))
+    others = np.array([into[n] for n in numbers[first].tolist()], dtype=np.int64)
+    rows = np.empty((len(keys), 1 + of_key.shape[1]), dtype=np.int64)
+    rows[:, 0] = keys & ((1 << bits) - 1)
+    rows[:, 0] |= np.repeat(others << bits, np.diff(first, append=len(keys)))
+    rows[:, 1:] = of_key
+    return rows
 
 
 @numba.njit(types.void(_1D, _1D, _1D, _1D, types.Array(types.int64, 3, "C")), cache=True)

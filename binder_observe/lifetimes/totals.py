@@ -44,8 +44,8 @@ _COLUMN[:, [Kind.LOST, Kind.DETACH]] = CENSORED
 _COLUMN[State.FREE] = CENSORED
 _COLUMN[State.FREE, Kind.ALLOC_PAGE_END] = ENDED
 
-# From so many rows on, senders are thinned out before the table grows: a server that lives long is sent to by tens of
-# thousands of processes that do not. So many of each alloc's stay that the first five of a report do.
+# Beyond so many rows senders are thinned out, for a server that lives long is sent to by tens of thousands of processes
+# that do not. So many of each alloc's stay that the first five of a report do.
 MANY_SENDERS: Final = 1 << 14
 LISTED_SENDERS: Final = 64
 
@@ -184,9 +184,12 @@ class Totals:
         self._durations = Tally(LONGEST)
         self._senders = Tally(ATTEMPTS - 1 + len(Outcome))
         self._unlisted: dict[int, int] = {}  # alloc -> senders that are only counted
+        self._many_senders = MANY_SENDERS
 
     def add(self, rows: Finished) -> None:
         """Counts rows of the tracker."""
+        if self._senders.used[0] > self._many_senders:
+            self._thin_out()
         for what, loop in ((rows.lives, _add_lives), (rows.spans, _add_spans), (rows.installs, _add_installs)):
             done = 0
             while True:
@@ -221,12 +224,11 @@ class Totals:
         if self._durations.full:
             self._durations.grow()
         if self._senders.full:
-            if self._senders.used[0] >= MANY_SENDERS:
-                self._thin_out()
             self._senders.grow()
 
     def _thin_out(self) -> None:
-        """Of each alloc's senders keeps those that hold, use, or have installed most; the others are only counted."""
+        """Of each alloc's senders keeps those that hold, use, or have installed most; the others are only counted, and
+        one that is met again is counted again."""
         table = self._senders.table
         at = np.flatnonzero(table[:, 0] >= 0)
         alloc = table[at, 0] >> TGID_BITS
@@ -239,6 +241,8 @@ class Totals:
         table[at[~kept], 0] = TAKEN
         for number, n in zip(*np.unique(alloc[~kept], return_counts=True), strict=True):
             self._unlisted[int(number)] = self._unlisted.get(int(number), 0) + int(n)
+        self._senders.grow()
+        self._many_senders = max(MANY_SENDERS, 2 * int(self._senders.used[0]))
 
     def take(self, allocs: Iterable[int]) -> Counts:
         """Takes out what was counted of these allocs."""

@@ -20,6 +20,11 @@ ATTACHES: Final = 24  # into traffic
 CHECKPOINTS: Final = ("before_reclaim", "after_reclaim", "after_exit", "after_close", "after_reopen", "end")
 
 # What lets an observer come and go beside a list: the list stops where it is told to.
+PID_MAX: Final = 700
+SHORT_LISTS: Final = 18  # one after the other...
+SHORT_LIVED: Final = 60  # ...each with so many processes that open binder, call once and end
+FEW_LISTS: Final = 5  # after so many the observer's memory is looked at the first time
+
 _HOLD: Final = "\ntouch done\nwait leave\n"
 _LISTS: Final = ("known", "mixed", "owner", "flood")
 
@@ -106,6 +111,26 @@ kill -TERM $O; wait $O; echo $? >$R/flood.status
 count OFF flood
 touch $R/flood/leave; wait $L
 
+# processes that come and go, under a limit that makes the kernel use their pids again and again
+echo {pid_max} >/proc/sys/kernel/pid_max
+echo 'p:long/release binder_alloc_deferred_release alloc=%di:x64' >>$T/kprobe_events
+echo 'hist:keys=alloc' >$T/events/long/release/trigger
+count ON
+observe long -j -o $R/long.arrows
+for n in $(seq {short_lists}); do
+    $W $R/short.requests $R/short$n
+    [ $n = {few_lists} ] && grep VmRSS /proc/$O/status >$R/long.early
+done
+sleep 2
+grep VmRSS /proc/$O/status >$R/long.late
+for map in allocs descriptions in_mmap mapping in_release; do bpftool -j map dump name $map >$R/long.$map.json; done
+kill -INT $O; wait $O; echo $? >$R/long.status
+count OFF long
+cat $T/events/long/release/hist >$R/long.released
+echo '!hist:keys=alloc' >$T/events/long/release/trigger
+echo >$T/kprobe_events
+echo 4194304 >/proc/sys/kernel/pid_max
+
 # request lists one after the other, every tracepoint of the class
 observe lists -j --latency -o $R/lists.arrows
 for list in $R/lists/*.requests; do
@@ -164,8 +189,9 @@ def run(kernel: str, results: Path) -> Session:
     lists = results / "lists"
     lists.mkdir()
     text = _SCRIPT.format(
-        results=shlex.quote(str(shared)), program=shlex.quote(str(workload.build())), attaches=ATTACHES
-    )
+        results=shlex.quote(str(shared)), program=shlex.quote(str(workload.build())), attaches=ATTACHES,
+        pid_max=PID_MAX, short_lists=SHORT_LISTS, few_lists=FEW_LISTS,
+    )  # fmt: skip
     prepare = f"mkdir {shared}/lists\n"
     for seed in range(RANDOM_LISTS):
         text_of_list = random_requests(1000 * list(GENERATIONS).index(kernel) + seed, REQUESTS)
@@ -175,9 +201,19 @@ def run(kernel: str, results: Path) -> Session:
     for name in _LISTS:
         (lists / f"{name}.requests").write_text(_with_pauses(name))
         prepare += f"cp {lists}/{name}.requests {shared}/\n"
+    (lists / "short.requests").write_text(_short_lived())
+    prepare += f"cp {lists}/short.requests {shared}/\n"
     outcome = guest.run(kernels.fetch(kernel), prepare + text, shared, timeout=TIMEOUT)
     outcome.check()
     return Session(kernel, GENERATIONS[kernel], shared)
+
+
+def _short_lived() -> str:
+    """Each maps, gets a reply of three pages, and ends."""
+    text = "open server binder\n"
+    for n in range(SHORT_LIVED):
+        text += f"open short{n} binder\ncall short{n} binder data=5000 reply=9000 as x{n}\nfree x{n}\nexit short{n}\n"
+    return text
 
 
 def _with_pauses(name: str) -> str:
