@@ -15,7 +15,7 @@ from binder_observe.alloc_state import AllocState, GoesOn, alloc_states
 from binder_observe.errors import ObserveError
 from binder_observe.events import EventBatch, Kind
 from binder_observe.rows import INSTALL, LIFE, SPAN, Began, Outcome, State
-from binder_observe.transitions import ALLOC, ATTEMPT, GONE, IN_FLIGHT_NS, KINDS, NEVER, PAGE, run
+from binder_observe.transitions import ALLOC, ATTEMPT, IN_FLIGHT_NS, KINDS, NEVER, PAGE, run
 
 __all__ = ["AllocState", "Finished", "PageTracker"]
 
@@ -49,7 +49,7 @@ class PageTracker:
 
     def __init__(self, *, spans: bool = True) -> None:
         self._with_spans = spans
-        self._rows = np.full(64, NEVER, dtype=np.int32)  # by number: row of the next, NEVER or GONE
+        self._rows = np.full(64, NEVER, dtype=np.uint32)  # by number: row of the next, NEVER or GONE
         self._allocs = np.zeros(64, dtype=ALLOC)
         self._spare_rows = list(range(len(self._allocs)))
         self._pages = np.zeros(4096, dtype=PAGE)
@@ -114,8 +114,7 @@ class PageTracker:
         for row, ts_ns, kind, number, page, tgid in zip(rows.tolist(), *columns, strict=True):
             name = batch.names.get(row)
             if kind == Kind.RELEASE_END:
-                if number in self._live:
-                    ended[number] = self._owner_comms.get(number)
+                ended[number] = self._owner_comms.get(number)
             elif kind == Kind.ATTACH and self.attach_ns is None:
                 self.attach_ns = ts_ns
             elif kind == Kind.DETACH:
@@ -143,7 +142,7 @@ class PageTracker:
                 f"record it again, or cut the file before that point"
             )
         if number >= len(self._rows):
-            grown = np.full(max(number + 1, 2 * len(self._rows)), NEVER, dtype=np.int32)
+            grown = np.full(max(number + 1, 2 * len(self._rows)), NEVER, dtype=np.uint32)
             grown[: len(self._rows)] = self._rows
             self._rows = grown
         if self._rows[number] != NEVER:
@@ -180,9 +179,10 @@ class PageTracker:
 
     def _recycle(self, ended: dict[int, str | None]) -> tuple[AllocState, ...]:
         """Gives the rows and page slots of released allocs to later ones; returns how those were."""
-        if not ended:
+        known = [(number, comm) for number, comm in ended.items() if number in self._live]
+        if not known:
             return ()
-        states = tuple(self._states(list(ended.items())))
+        states = tuple(self._states(known))
         for s in states:
             row = self._live.pop(s.alloc)
             self._spare.setdefault(s.mapping_pages, []).append(int(self._allocs["base"][row]))
@@ -192,7 +192,6 @@ class PageTracker:
             if not self._of_pid[s.pid]:
                 del self._of_pid[s.pid]
             self._spare_rows.append(row)
-            self._rows[s.alloc] = GONE
         return states
 
     @property

@@ -123,8 +123,8 @@ ALLOC: Final = np.dtype(
 )
 
 # Where an alloc's number leads to no row of the table of allocs.
-NEVER: Final = -1  # it was not described
-GONE: Final = -2  # it is released
+NEVER: Final = (1 << 32) - 1  # it was not described
+GONE: Final = NEVER - 1  # it is released
 
 # An attempt to install that has no end yet. The task is in the kernel between the two, so few are open at a time.
 ATTEMPT: Final = np.dtype(
@@ -144,7 +144,7 @@ def _array(dtype: Any, ndim: int = 1, readonly: bool = False) -> Any:
 _SIGNATURE: Final = types.UniTuple(types.int64, 4)(  # type: ignore[no-untyped-call]
     *(_array(COLUMNS[c], readonly=True) for c in ("ts_ns", "kind", "alloc", "page", "tgid", "tid")),
     types.int64,
-    _array(np.int32),
+    _array(np.uint32),
     _array(ALLOC),
     _array(PAGE),
     _array(ATTEMPT),
@@ -300,27 +300,26 @@ def run(  # type: ignore[no-untyped-def]
         if k >= Kind.ALLOC:
             if k == Kind.LOST:
                 # of alloc 0: of any
-                first, last = (0, len(allocs)) if a == 0 else (rows[a], rows[a] + 1) if a < len(rows) else (0, 0)
+                row = rows[a] if a < len(rows) else np.uint32(NEVER)
+                first, last = (0, len(allocs)) if a == 0 else (row, row + 1) if row < len(allocs) else (0, 0)
                 need = 0
-                for j in range(max(first, 0), last):
+                for j in range(first, last):
                     if allocs[j].described and not allocs[j].released:
                         need += allocs[j].pages
                 if (n_lives and n_lives + need > len(lives)) or (n_spans and n_spans + need > len(spans)):
                     break
-                for j in range(max(first, 0), last):
+                for j in range(first, last):
                     if allocs[j].described and not allocs[j].released:
                         n_lives, n_spans = _forget(
                             allocs[j], ts, pages, attempts, n_attempts, lives, n_lives, spans, n_spans
                         )
-                if 0 < a < len(rows) and rows[a] >= 0 and not allocs[rows[a]].released:
-                    allocs[rows[a]].lost += index[i]
-            elif (
-                (k == Kind.ALLOC or k == Kind.MMAP)
-                and 0 < a < len(rows)
-                and rows[a] >= 0
-                and not allocs[rows[a]].described
-            ):
+                if a and row < len(allocs):
+                    allocs[row].lost += index[i]
+            elif (k == Kind.ALLOC or k == Kind.MMAP) and a < len(rows) and rows[a] < len(allocs):
                 alloc = allocs[rows[a]]
+                if alloc.described:
+                    i += 1
+                    continue
                 alloc.described = 1
                 alloc.first_ns = ts
                 alloc.last_ns = ts
@@ -331,11 +330,12 @@ def run(  # type: ignore[no-untyped-def]
                     page.entered = k
             i += 1
             continue
-        if a >= len(rows) or rows[a] < 0 or allocs[rows[a]].released:
+        row = rows[a] if a < len(rows) else np.uint32(NEVER)
+        if row >= len(allocs):
             unexplained[BAD_PAGE, k] += 1
             i += 1
             continue
-        alloc = allocs[rows[a]]
+        alloc = allocs[row]
 
         # An attempt ends with its task's next step in the allocator; reclaim is no such step, because the attempt's
         # own allocation may enter the shrinker.
@@ -369,6 +369,7 @@ def run(  # type: ignore[no-untyped-def]
                     n_installs = _failed(installs, n_installs, attempts[j], ts, rows, allocs)
                     _remove(attempts, n_attempts, j)
             alloc.released = 1
+            rows[a] = GONE
         elif k == Kind.SNAPSHOT_HIGH:
             alloc.high = max(alloc.high, index[i])
         elif index[i] >= alloc.pages:

@@ -48,7 +48,7 @@ ALL = 1 << 30
 COUNTERS = (
     "mapping_pages", "touched_pages", "installs", "duplicate_installs", "failed_installs", "installs_in_flight",
     "reuses", "parks", "teardown_parks", "reclaims", "refaults", "lost_events", "unexplained", "active_ns", "lru_ns",
-    "mappings", "sending_processes", "long_idle_pages", "leak_suspects",
+    "mappings", "long_idle_pages", "leak_suspects",
 )  # fmt: skip
 
 
