@@ -25,19 +25,25 @@ def opening(observed: Observation) -> EventBatch:
     """
     tracker = observed.tracker
     now = tracker.end_ns
+    live = list(tracker.allocs())
+    # of a pid that was used again while something of the process that had it before is still there
+    owners = (
+        (now, Kind.PROCESS, s.alloc, 0, 0, s.pid, 0, s.comm)
+        for s in live
+        if s.comm is not None and s.comm != tracker.comms.get(s.pid)
+    )
     comms = ((now, Kind.PROCESS, NO_ALLOC, 0, 0, pid, 0, comm) for pid, comm in tracker.comms.items())
-    first = [from_rows([(now, Kind.ATTACH, NO_ALLOC, 0, 0, 0, 0, None), *comms])]
+    first = [from_rows([(now, Kind.ATTACH, NO_ALLOC, 0, 0, 0, 0, None), *owners, *comms])]
     if observed.audit.checked:
         first.append(observed.audit.event(now))
     mappings: list[NDArray[np.void]] = []
     contexts: dict[int, str] = {}
     used = 0
-    for s in tracker.allocs():
-        if not s.released:
-            if s.context is not None:
-                contexts[used] = s.context
-            mappings.append(_mapping(now, s, tracker.page_states(s.alloc)))
-            used += len(mappings[-1])
+    for s in live:
+        if s.context is not None:
+            contexts[used] = s.context
+        mappings.append(_mapping(now, s, tracker.page_states(s.alloc)))
+        used += len(mappings[-1])
     return concat([*first, from_records(np.concatenate([np.zeros(0, dtype=DTYPE), *mappings]), contexts)])
 
 
