@@ -22,6 +22,20 @@ MAX_ALLOCS: Final = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
+class LruSkips:
+    """How often the shrinker's callback gave a page up (LRU_SKIP), by what was in its way (docs/probes.md)."""
+
+    alloc_lock: int = 0
+    mmap_lock: int = 0
+    mm_gone: int = 0
+    other: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.alloc_lock + self.mmap_lock + self.mm_gone + self.other
+
+
+@dataclass(frozen=True, slots=True)
 class AllocState:
     """What is known of one binder_alloc. Counts are of the whole observation, times in ns."""
 
@@ -44,6 +58,7 @@ class AllocState:
     reuses: int
     reclaims: int
     refaults: int  # installs of a page that the shrinker had taken
+    lru_skips: LruSkips  # all 0 where they are not observed, see Meta.observes_skips
     touched: int  # distinct pages that were installed at some time
     released: bool
     from_birth: bool  # its mapping was seen to be made, so no page is from before attach
@@ -279,6 +294,7 @@ class PageTracker:
                 reuses=int(row["reuses"]),
                 reclaims=int(row["reclaims"]),
                 refaults=int(row["refaults"]),
+                lru_skips=LruSkips(*row["lru_skips"].tolist()),
                 touched=int(row["touched"]),
                 released=bool(row["released"]),
                 from_birth=bool(row["from_birth"]),
