@@ -34,6 +34,14 @@ class LruSkips:
     def total(self) -> int:
         return self.alloc_lock + self.mmap_lock + self.mm_gone + self.other
 
+    def __add__(self, more: LruSkips) -> LruSkips:
+        return LruSkips(
+            self.alloc_lock + more.alloc_lock,
+            self.mmap_lock + more.mmap_lock,
+            self.mm_gone + more.mm_gone,
+            self.other + more.other,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class AllocState:

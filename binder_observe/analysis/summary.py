@@ -58,6 +58,7 @@ def summarize(observation: Observation, notes: tuple[str, ...] = (), audit: Audi
                 idle_span=q.get(Measure.IDLE_SPAN),
                 refault_delay=q.get(Measure.REFAULT_DELAY),
                 install_latency=q.get(Measure.INSTALL_LATENCY),
+                lru_skips=state.lru_skips if observation.meta.observes_skips else None,
                 senders=tuple([s for s in sent if s.held_ns or s.installs or s.duplicate_installs][:MOST_SENDERS]),
                 busiest=max((s for s in sent if s.used_ns), key=lambda s: s.used_ns, default=None),
                 sending_processes=len(sent),

@@ -164,7 +164,9 @@ class Probes:
                 except Exception as error:
                     for event in [e for e in self._bpf.kprobe_fds if e.endswith(SHRINKER_CALLBACK.encode())]:
                         self._bpf.detach_kprobe_event(event)
-                    self.notes.append(f"what the shrinker skips is not seen: cannot probe {SHRINKER_CALLBACK} ({error})")
+                    self.notes.append(
+                        f"what the shrinker skips is not seen: cannot probe {SHRINKER_CALLBACK} ({error})"
+                    )
 
     def _attach_function(self, function: str, program: str) -> None:
         self._bpf.attach_kretprobe(event=function, fn_name=f"{program}_return")
