@@ -13,6 +13,28 @@ from binder_observe.rows import State
 
 
 @dataclass(frozen=True, slots=True)
+class LruSkips:
+    """How often the shrinker's callback gave a page up (LRU_SKIP), by what was in its way (docs/probes.md)."""
+
+    alloc_lock: int = 0
+    mmap_lock: int = 0
+    mm_gone: int = 0
+    other: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.alloc_lock + self.mmap_lock + self.mm_gone + self.other
+
+    def __add__(self, more: LruSkips) -> LruSkips:
+        return LruSkips(
+            self.alloc_lock + more.alloc_lock,
+            self.mmap_lock + more.mmap_lock,
+            self.mm_gone + more.mm_gone,
+            self.other + more.other,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class AllocState:
     """What is known of one binder_alloc. Counts are of the whole observation, times in ns."""
 
@@ -35,6 +57,7 @@ class AllocState:
     reuses: int
     reclaims: int
     refaults: int  # installs of a page that the shrinker had taken
+    lru_skips: LruSkips  # all 0 where they are not observed, see Meta.observes_skips
     touched: int  # distinct pages that were installed at some time
     released: bool
     from_birth: bool  # its mapping was seen to be made, so no page is from before attach
@@ -79,8 +102,8 @@ def alloc_states(
     for (number, released, first_ns, last_ns, failed, active_ns, lru_ns, *rest), count, name, more in zip(
         zip(*columns, strict=True), counts, names, still, strict=True
     ):
-        (pid, pages, high, installs, duplicates, parks, teardown, reuses, reclaims, refaults, touched, from_birth,
-         lost, unexplained) = rest  # fmt: skip
+        (pid, pages, high, installs, duplicates, parks, teardown, reuses, reclaims, refaults, skips, touched,
+         from_birth, lost, unexplained) = rest  # fmt: skip
         yield AllocState(
             alloc=number,
             pid=pid,
@@ -101,6 +124,7 @@ def alloc_states(
             reuses=reuses,
             reclaims=reclaims,
             refaults=refaults,
+            lru_skips=LruSkips(*skips),
             touched=touched,
             released=bool(released),
             from_birth=bool(from_birth),
@@ -117,5 +141,5 @@ def alloc_states(
 _COLUMNS = (
     "number", "released", "first_ns", "last_ns", "failed_installs", "active_ns", "lru_ns",
     "pid", "pages", "high", "installs", "duplicate_installs", "parks", "teardown_parks", "reuses", "reclaims",
-    "refaults", "touched", "from_birth", "lost", "unexplained",
+    "refaults", "lru_skips", "touched", "from_birth", "lost", "unexplained",
 )  # fmt: skip

@@ -19,6 +19,9 @@ NO_ALLOC: Final = 0  # an event that belongs to no alloc; real allocs count from
 GOES_ON: Final = 1  # `page` of a DETACH that only ends a piece of the recording
 
 
+SHRINKER_CALLBACK: Final = "binder_alloc_free_page"  # takes one page from the LRU, or skips it
+
+
 class Kind(IntEnum):
     """What happened. The numbers are part of the recording format and never change meaning."""
 
@@ -41,6 +44,11 @@ class Kind(IntEnum):
     SNAPSHOT_ACTIVE = 17
     SNAPSHOT_LRU = 18
     SNAPSHOT_HIGH = 19
+    # LRU_SKIP, returned by SHRINKER_CALLBACK: by what was in its way
+    LRU_SKIP_ALLOC_LOCK = 20
+    LRU_SKIP_MMAP_LOCK = 21
+    LRU_SKIP_MM_GONE = 22
+    LRU_SKIP_OTHER = 23
     # descriptions
     ALLOC = 24
     MMAP = 25
@@ -50,6 +58,9 @@ class Kind(IntEnum):
     ATTACH = 31
     DETACH = 32
     AUDIT = 33
+
+
+LRU_SKIPS: Final = (Kind.LRU_SKIP_ALLOC_LOCK, Kind.LRU_SKIP_MMAP_LOCK, Kind.LRU_SKIP_MM_GONE, Kind.LRU_SKIP_OTHER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +100,10 @@ TABLE: Final[tuple[Row, ...]] = (
     Row(Kind.SNAPSHOT_ACTIVE, None, True, False, "page index", "the page is installed and in use"),
     Row(Kind.SNAPSHOT_LRU, None, True, False, "page index", "the page is parked on the LRU"),
     Row(Kind.SNAPSHOT_HIGH, None, True, False, "pages", "the alloc's pages_high as the kernel has it"),
+    Row(Kind.LRU_SKIP_ALLOC_LOCK, None, False, False, "page index", "LRU_SKIP: the alloc's lock is held"),
+    Row(Kind.LRU_SKIP_MMAP_LOCK, None, False, False, "page index", "LRU_SKIP: the mmap lock is held for writing"),
+    Row(Kind.LRU_SKIP_MM_GONE, None, False, False, "page index", "LRU_SKIP: nobody uses the owner's mm any more"),
+    Row(Kind.LRU_SKIP_OTHER, None, False, False, "page index", "LRU_SKIP, and why cannot be told"),
     Row(Kind.ALLOC, None, True, False, "mapping size, pages",
         "an alloc that was mapped before it was seen: its pages are unknown; tgid = owner, name = context"),
     Row(Kind.MMAP, None, True, False, "mapping size, pages",
@@ -134,7 +149,8 @@ class EventBatch:
     @property
     def kernel_events(self) -> int:
         """How many rows are the kernel's own events (no snapshot, description or mark)."""
-        return int(np.count_nonzero(self.kind <= Kind.RELEASE_END))
+        skips = (self.kind >= LRU_SKIPS[0]) & (self.kind <= LRU_SKIPS[-1])
+        return int(np.count_nonzero((self.kind <= Kind.RELEASE_END) | skips))
 
     @property
     def lost_events(self) -> int:

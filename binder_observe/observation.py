@@ -56,7 +56,7 @@ class Observation:
         self._totals = Totals()
         self._reclaims = Reclaims()
         self._gone: list[AllocState] = []  # what was counted of them is still in the totals
-        self._released = Released(most_released)
+        self._released = Released(most_released, skips=meta.observes_skips)
         # A grid in time, so that the course is the same however the events are cut into batches.
         self._origin_ns: int | None = None
         self._clock_ns = 0

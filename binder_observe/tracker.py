@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from binder_observe import open_rows
-from binder_observe.alloc_state import AllocState, GoesOn, alloc_states
+from binder_observe.alloc_state import AllocState, GoesOn, LruSkips, alloc_states
 from binder_observe.errors import ObserveError
 from binder_observe.events import EventBatch, Kind
 from binder_observe.rows import INSTALL, LIFE, SPAN, Began, Outcome, State
 from binder_observe.transitions import ALLOC, ATTEMPT, IN_FLIGHT_NS, KINDS, NEVER, PAGE, run
 
-__all__ = ["AllocState", "Finished", "PageTracker"]
+__all__ = ["AllocState", "Finished", "LruSkips", "PageTracker"]
 
 _ATTEMPTS: Final = 4096
 _ROWS: Final = 1 << 16

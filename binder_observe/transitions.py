@@ -18,7 +18,7 @@ import numba
 import numpy as np
 from numba import types
 
-from binder_observe.events import COLUMNS, Kind
+from binder_observe.events import COLUMNS, LRU_SKIPS, Kind
 from binder_observe.rows import INSTALL, LIFE, SPAN, Began, Ended, Outcome, State
 
 
@@ -50,6 +50,9 @@ _PROVES: Final[Mapping[Kind, tuple[State, State]]] = {
 
 # Rows: events; columns: FREE, ACTIVE, LRU, UNKNOWN. Kinds without a row say nothing about a page's state.
 #
+# LRU_SKIP_* have none, and are counted by alloc: a page that is skipped stays what it is, and it need not be LRU by our
+# own idea, because whoever reuses it emits ALLOC_LRU_START before it is off the list.
+#
 # ALLOC_PAGE_START in ACTIVE: since 6.8 installers check and install outside the lock, so the loser of a race may
 # announce its attempt after the winner is done (binder_install_buffer_pages(), drivers/android/binder_alloc.c).
 # Snapshots are read while events flow, so a state known from events wins over them.
@@ -65,6 +68,8 @@ TRANSITIONS: Final[Mapping[Kind, tuple[Do, Do, Do, Do]]] = {
 }
 
 KINDS: Final = 64
+_FIRST_SKIP: Final = int(LRU_SKIPS[0])
+_LAST_SKIP: Final = int(LRU_SKIPS[-1])
 _TABLE: Final = np.zeros((KINDS, len(State)), dtype=np.uint8)
 _BEFORE: Final = np.zeros(KINDS, dtype=np.uint8)
 _AFTER: Final = np.zeros(KINDS, dtype=np.uint8)
@@ -107,6 +112,7 @@ ALLOC: Final = np.dtype(
         ("reuses", "<i8"),
         ("reclaims", "<i8"),
         ("refaults", "<i8"),  # installs of a page that the shrinker had taken
+        ("lru_skips", "<i8", (len(LRU_SKIPS),)),  # by reason
         ("touched", "<i8"),  # distinct pages that were installed at some time
         ("lost", "<i8"),
         ("unexplained", "<i8"),
@@ -375,6 +381,8 @@ def run(  # type: ignore[no-untyped-def]
         elif index[i] >= alloc.pages:
             unexplained[BAD_PAGE, k] += 1
             alloc.unexplained += 1
+        elif _FIRST_SKIP <= k <= _LAST_SKIP:
+            alloc.lru_skips[k - _FIRST_SKIP] += 1
         else:
             page = pages[alloc.base + index[i]]
             state = page.state

@@ -7,7 +7,8 @@
  * The loader defines, from BTF: ALLOC_PID, ALLOC_SIZE, ALLOC_HIGH (offsets in struct binder_alloc), PROC_ALLOC,
  * PROC_CONTEXT, PROC_TSK (in struct binder_proc), CONTEXT_NAME (struct binder_context), TASK_COMM (struct
  * task_struct); from the user's options: RING_PAGES, MAX_ALLOCS, FILTER_OWNER, LATENCY; and SPARES where tracepoints can
- * be preempted. Where page states can be read, snapshot.c is appended to this file: bcc rewrites only one.
+ * be preempted. Where page states can be read, snapshot.c is appended to this file, and where LRU_SKIP can be seen, skips.c:
+ * bcc rewrites only one. Both need LOCK_WORD (in struct binder_alloc) and LOCK_MASK (which of its bits say that the lock is held).
  */
 #include <uapi/linux/ptrace.h>
 #include "record.h"
@@ -58,6 +59,13 @@ static __always_inline u32 read_u32(u64 address)
 	bpf_probe_read_kernel(&value, sizeof(value), (void *)address);
 	return value;
 }
+
+#ifdef LOCK_WORD
+static __always_inline int is_locked(u64 alloc)
+{
+	return (read_u64(alloc + LOCK_WORD) & LOCK_MASK) != 0;
+}
+#endif
 
 /*
  * A number that no other alloc has. bcc 0.26 cannot compile a fetch-and-add, so two CPUs may read the same value; the

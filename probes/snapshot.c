@@ -5,8 +5,7 @@
  * in docs/probes.md; the order of the checks below is that argument.
  *
  * A part of binder_pages.c. The loader defines, beside what that asks for: BINDER_PROCS (address of the list of binder processes),
- * PROC_NODE (in struct binder_proc), ALLOC_PAGES (in struct binder_alloc), LOCK_WORD (in struct binder_alloc) and LOCK_MASK
- * (which of its bits say that the lock is held); and either MDATA_LRU (struct binder_shrinker_mdata) with PAGE_PRIVATE
+ * PROC_NODE (in struct binder_proc), ALLOC_PAGES (in struct binder_alloc); and either MDATA_LRU (struct binder_shrinker_mdata) with PAGE_PRIVATE
  * (struct page), or PAGE_PTR, PAGE_LRU and PAGE_ENTRY (struct binder_lru_page: two offsets and its size).
  */
 
@@ -29,11 +28,6 @@ static __always_inline int listed(u64 node)
 	u64 pprev = read_u64(node + sizeof(u64));
 
 	return pprev && read_u64(pprev) == node;
-}
-
-static __always_inline int is_locked(u64 alloc)
-{
-	return (read_u64(alloc + LOCK_WORD) & LOCK_MASK) != 0;
 }
 
 /* Address of the list_head by which a page is on the LRU; 0: there is no page. */

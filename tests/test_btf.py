@@ -176,6 +176,24 @@ def test_anonymous_members_and_bit_fields(tmp_path: Path) -> None:
         assert not btf.has_function("page")
 
 
+def test_members_of_enums(tmp_path: Path) -> None:
+    kernel = Kernel()
+    kernel.add("enum", "lru_status", 4)
+    for name, value in (("LRU_REMOVED", 0), ("LRU_SKIP", 3), ("LRU_BAD", -1)):
+        assert kernel.lib.btf__add_enum_value(kernel.handle, name.encode(), ctypes.c_int64(value)) == 0
+    kernel.write(tmp_path / "vmlinux")
+    split = Writer(kernel)
+    split.struct("binder_alloc", 8, [])
+    split.write(tmp_path / "binder_linux")
+    with Btf.load(tmp_path) as btf:
+        assert btf.enumerator("lru_status", "LRU_SKIP") == 3
+        assert btf.enumerator("lru_status", "LRU_BAD") == -1
+        with pytest.raises(UnsupportedError, match="no LRU_STOP in enum lru_status"):
+            btf.enumerator("lru_status", "LRU_STOP")
+        with pytest.raises(UnsupportedError, match="no A in enum nothing"):
+            btf.enumerator("nothing", "A")
+
+
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     write_kernel(tmp_path)
     with Btf.load(tmp_path) as btf:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from binder_observe import events
-from binder_observe.events import BY_KIND, COLUMNS, TABLE, Kind, concat, from_rows
+from binder_observe.events import BY_KIND, COLUMNS, LRU_SKIPS, TABLE, Kind, concat, from_rows
 from binder_observe.recording import RecordingWriter
 from binder_observe.sources.probes import probes_directory, tracepoint_kinds
 from binder_observe.sources.ring import ENTRY, RECORD
@@ -31,7 +31,8 @@ def test_numbers_are_stable() -> None:
         "ALLOC_PAGE_START": 1, "ALLOC_PAGE_END": 2, "ALLOC_LRU_START": 3, "ALLOC_LRU_END": 4, "FREE_LRU_START": 5,
         "FREE_LRU_END": 6, "UNMAP_KERNEL_START": 7, "UNMAP_KERNEL_END": 8, "UNMAP_USER_START": 9,
         "UNMAP_USER_END": 10, "RELEASE_START": 11, "RELEASE_END": 12, "SNAPSHOT_FREE": 16, "SNAPSHOT_ACTIVE": 17,
-        "SNAPSHOT_LRU": 18, "SNAPSHOT_HIGH": 19, "ALLOC": 24, "MMAP": 25, "PROCESS": 26, "LOST": 30, "ATTACH": 31,
+        "SNAPSHOT_LRU": 18, "SNAPSHOT_HIGH": 19, "LRU_SKIP_ALLOC_LOCK": 20, "LRU_SKIP_MMAP_LOCK": 21,
+        "LRU_SKIP_MM_GONE": 22, "LRU_SKIP_OTHER": 23, "ALLOC": 24, "MMAP": 25, "PROCESS": 26, "LOST": 30, "ATTACH": 31,
         "DETACH": 32, "AUDIT": 33,
     }  # fmt: skip
     assert events.FORMAT_VERSION == 1
@@ -43,7 +44,7 @@ def test_the_header_of_the_probes_agrees() -> None:
     assert enum
     named = dict(re.findall(r"(\w+) = (\d+)", enum[1]))
     assert {name: int(number) for name, number in named.items()} == {name: Kind[name].value for name in named}
-    assert {kind.name for kind in Kind if kind <= Kind.RELEASE_END} <= set(named)
+    assert {kind.name for kind in Kind if kind <= Kind.RELEASE_END or kind in LRU_SKIPS} <= set(named)
 
     struct = re.search(r"struct record \{(.*?)\}", header, re.S)
     assert struct
@@ -83,6 +84,12 @@ def test_slices_and_concatenation_keep_rows_and_names(cut: int) -> None:
     whole = from_rows([attach(), mapped(), row(3, Kind.PROCESS, name="a"), *install(5)])
     assert list(concat([whole.slice(0, cut), whole.slice(cut, len(whole))]).rows()) == list(whole.rows())
     assert whole.kernel_events == 2
+
+
+def test_events_of_the_kernel_are_counted() -> None:
+    own = [*range(Kind.ALLOC_PAGE_START, Kind.RELEASE_END + 1), *LRU_SKIPS]
+    for kind in Kind:
+        assert from_rows([row(1, kind)]).kernel_events == (kind in own), kind
 
 
 def test_concat_of_nothing() -> None:

@@ -16,6 +16,7 @@ from binder_observe.lifetimes import Quantiles
 from binder_observe.observation import Observation
 from binder_observe.sources import Generation
 from binder_observe.sources.simulator import SimulatorSource
+from binder_observe.tracker import LruSkips
 from tests.build import META, Row, attach, batch, install, mapped, park, reclaim, release, row
 
 MS, SECOND = 1_000_000, 1_000_000_000
@@ -112,6 +113,11 @@ def latency(p99: int, n: int = 100) -> Report:
     return with_process(install_latency=Quantiles(1000, 2000, p99, p99, n))
 
 
+def skipped(skips: int, reclaims: int) -> Report:
+    report = with_state(reclaims=reclaims)
+    return replace(report, processes=(replace(report.processes[0], lru_skips=LruSkips(mm_gone=skips)),))
+
+
 def paged(size: int) -> Report:
     return summarize_as(size, install(10), park(20))
 
@@ -150,6 +156,8 @@ EDGES: list[tuple[str, Report, Report]] = [
     ("direct-reclaim", direct(19, 19), direct(20, 20)),
     ("install-latency", latency(MS - 1), latency(MS)),
     ("install-latency", latency(MS, 99), latency(MS, 100)),
+    ("lru-skips", skipped(100, 101), skipped(100, 100)),
+    ("lru-skips", skipped(99, 0), skipped(100, 0)),
     ("fan-in", used(9, 0.1, senders=15), used(9, 0.1, senders=16)),
     ("fan-in", used(BUSY_PAGES - 0.01, 0.1, senders=16), used(BUSY_PAGES, 0.1, senders=16)),
     ("fan-in", used(9, 0.5, senders=99), used(9, 0.49, senders=99)),
@@ -167,6 +175,17 @@ def test_the_edge_of_a_rule(name: str, under: Report, over: Report) -> None:
     assert name not in [finding.name for finding in findings(under)]
     (found,) = [finding for finding in findings(over) if finding.name == name]
     assert found.value >= found.threshold
+
+
+def test_what_the_shrinker_met_is_said() -> None:
+    report = with_state(reclaims=3)
+    skips = LruSkips(alloc_lock=1, mm_gone=100)
+    (p,) = report.processes
+    (found,) = findings(replace(report, processes=(replace(p, lru_skips=skips),)))
+    assert found.text.endswith(
+        "the shrinker could not take a page 101 times of 104 (97 %): alloc lock held 1, owner gone 100"
+    )
+    assert findings(replace(report, processes=(replace(p, lru_skips=None),))) == ()
 
 
 def test_every_rule_has_an_edge_and_names_are_unique() -> None:

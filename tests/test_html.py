@@ -70,7 +70,16 @@ def odd_names() -> History:
     return observed(*rows, reclaim(20 * MS, 0), DETACH)
 
 
+def skipped_pages() -> History:
+    return observed(
+        attach(), mapped(62), install(10 * MS, 0), park(20 * MS, 0), install(11 * MS, 1), park(21 * MS, 1),
+        [row(30 * MS + i, Kind.LRU_SKIP_MM_GONE) for i in range(7)], row(31 * MS, Kind.LRU_SKIP_OTHER, 1),
+        reclaim(40 * MS, 1), DETACH,
+    )  # fmt: skip
+
+
 CASES: dict[str, Callable[[], History]] = {
+    "skipped_pages": skipped_pages,
     "two_processes": two_processes,
     "empty": lambda: observed(attach(), row(5 * MS, Kind.DETACH, alloc=0)),
     "nothing_at_all": lambda: observed(),

@@ -62,12 +62,14 @@ class Bpf:
         self.calls.append((tp, fn_name))
 
     def attach_kprobe(self, event: str, fn_name: str) -> None:
-        if event in self.lacks:
+        if event in self.lacks or fn_name in self.lacks:
             raise Exception(f"Failed to attach BPF program {fn_name} to kprobe {event}")
         self.kprobe_fds[event.encode()] = 0
         self.calls.append((event, fn_name))
 
-    attach_kretprobe = attach_kprobe
+    def attach_kretprobe(self, event: str, fn_name: str) -> None:
+        self.attach_kprobe(event, fn_name)
+        self.kprobe_fds[f"r_{event}".encode()] = self.kprobe_fds.pop(event.encode())
 
     def detach_kprobe_event(self, event: bytes) -> None:
         del self.kprobe_fds[event]
@@ -145,6 +147,39 @@ def test_a_release_that_cannot_be_probed_is_status_3(bpf: type[Bpf]) -> None:
     loaded = Probes(OFFSETS, [], latency=False, ring_bytes=1 << 16, spares=False)
     with pytest.raises(UnsupportedError, match="binder_alloc_deferred_release"):
         loaded.attach()
+    loaded.close()
+
+
+SKIPS = {"LRU_SKIP": 3}
+
+
+def test_the_shrinkers_callback_is_probed_where_it_is_asked_for(bpf: type[Bpf]) -> None:
+    for skips, there in ((SKIPS, True), (None, False)):
+        loaded = Probes(OFFSETS, [], latency=True, ring_bytes=1 << 16, spares=False, skips=skips)
+        loaded.attach()
+        made = bpf.made[-1]
+        assert ("-DLRU_SKIP=3" in made.cflags) == there
+        assert ("int free_page_return(" in made.text) == there
+        # the return before the entry: a call that is entered is seen to end
+        assert [program for function, program in made.calls if function == "binder_alloc_free_page"] == (
+            ["free_page_return", "free_page_entry"] if there else []
+        )
+        assert ("binder_alloc_free_page" in loaded.attached) == there
+        assert loaded.notes == []
+        loaded.close()
+        assert not made.kprobe_fds
+
+
+@pytest.mark.parametrize("lacks", ["free_page_return", "free_page_entry"])
+def test_a_callback_that_cannot_be_probed_is_noted_and_done_without(bpf: type[Bpf], lacks: str) -> None:
+    bpf.lacks = (lacks,)
+    loaded = Probes(OFFSETS, [], latency=True, ring_bytes=1 << 16, spares=False, skips=SKIPS)
+    loaded.attach()
+    (note,) = loaded.notes
+    assert note.startswith("what the shrinker skips is not seen: cannot probe binder_alloc_free_page (")
+    assert "binder_alloc_free_page" not in loaded.attached
+    assert "binder_alloc_page_end" in loaded.attached
+    assert not any(b"free_page" in event for event in bpf.made[0].kprobe_fds)
     loaded.close()
 
 

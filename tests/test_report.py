@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -19,7 +20,7 @@ from binder_observe.analysis.summary import Report, summarize
 from binder_observe.events import Kind
 from binder_observe.observation import Observation
 from binder_observe.reports import as_json, report_schema, terminal
-from tests.build import META, Row, attach, batch, found, install, mapped, park, reclaim, release, reuse, row
+from tests.build import META, SHRINKER, Row, attach, batch, found, install, mapped, park, reclaim, release, reuse, row
 
 GOLDEN = Path(__file__).parent / "golden"
 US, MS = 1_000, 1_000_000
@@ -64,6 +65,26 @@ def what_stands_out() -> Report:
     )
 
 
+def skipped_pages() -> Report:
+    """A child keeps the file of a process that has ended; of another's pages some are skipped."""
+    return observed(
+        attach(), mapped(62), row(0, Kind.PROCESS, alloc=0, task=100, name="ended"),
+        mapped(62, alloc=2, owner=101), row(0, Kind.PROCESS, alloc=0, task=101, name="busy"),
+        install(10 * MS, 0), park(20 * MS, 0), install(11 * MS, 1, alloc=2), park(21 * MS, 1, alloc=2),
+        [row(30 * MS + i, Kind.LRU_SKIP_MM_GONE, task=SHRINKER) for i in range(120)],
+        row(31 * MS, Kind.LRU_SKIP_ALLOC_LOCK, 1, alloc=2), row(32 * MS, Kind.LRU_SKIP_MMAP_LOCK, 1, alloc=2),
+        row(33 * MS, Kind.LRU_SKIP_OTHER, 1, alloc=2), reclaim(34 * MS, 1, alloc=2),
+        row(50 * MS, Kind.DETACH, alloc=0),
+    )  # fmt: skip
+
+
+def without_latency() -> Report:
+    """Nobody watched the shrinker's callback."""
+    observation = Observation(replace(META, source="live", probes=["binder_unmap_kernel_start"]))
+    observation.feed(batch(attach(), mapped(), install(10), park(20), reclaim(30), row(50, Kind.DETACH, alloc=0)))
+    return summarize(observation)
+
+
 def many_processes() -> Report:
     each = [[mapped(62, alloc=i, owner=1000 + i), *install(MS * i, alloc=i, task=7)] for i in range(1, 31)]
     return observed(attach(), *each, row(50 * MS, Kind.DETACH, alloc=0))
@@ -71,6 +92,8 @@ def many_processes() -> Report:
 
 CASES: dict[str, Callable[[], Report]] = {
     "what_stands_out": what_stands_out,
+    "skipped_pages": skipped_pages,
+    "without_latency": without_latency,
     "only_losses": lambda: observed(
         attach(), mapped(), row(MS, Kind.LOST, 500, alloc=0), row(2 * MS, Kind.DETACH, alloc=0)
     ),
@@ -145,6 +168,15 @@ def test_a_report_names_the_largest_and_counts_the_others() -> None:
     more = len(report.processes) - terminal.MOST_PROCESSES
     assert as_text(report).count(f"... and {more} more\n") == 4
     assert len(report.to_dict()["processes"]) == len(report.processes)  # type: ignore[arg-type]
+
+
+def test_skips_that_nobody_watched_are_not_zero() -> None:
+    for make, said in (
+        (two_processes, {"alloc_lock": 0, "mmap_lock": 0, "mm_gone": 0, "other": 0}), (without_latency, None),
+    ):  # fmt: skip
+        processes: Any = make().to_dict()["processes"]
+        assert [p["lru_skips"] for p in processes] == [said] * len(processes)
+    assert "SKIP" not in as_text(without_latency()).upper()
 
 
 def test_what_stands_out_comes_first() -> None:

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from binder_observe.errors import ObserveError
-from binder_observe.events import EventBatch, Kind, from_rows
+from binder_observe.events import LRU_SKIPS, EventBatch, Kind, from_rows
 from binder_observe.rows import Began, Ended, State
-from binder_observe.tracker import AllocState, PageTracker
+from binder_observe.tracker import AllocState, LruSkips, PageTracker
 from binder_observe.transitions import IN_FLIGHT_NS, TRANSITIONS, Do
 from tests.build import (
     SENDER,
@@ -283,6 +283,40 @@ def test_read_only_columns_need_no_second_compilation() -> None:
     tracker = PageTracker()
     tracker.update(events)
     assert only(tracker).installs == 1
+
+
+def test_skips_are_counted_by_reason_and_change_nothing() -> None:
+    """Whatever is known of the page: who reuses it says so before it is off the list."""
+    before: list[Row | list[Row]] = [
+        attach(), mapped(), found(alloc=2), install(10, 0), install(20, 1), park(30, 1),
+    ]  # fmt: skip
+    quiet, _ = track(*before)
+    skips = [row(40 + page, kind, page, alloc=a) for kind in LRU_SKIPS for page in range(3) for a in (1, 2)]
+    tracker, lives = track(*before, skips, row(60, Kind.LRU_SKIP_MM_GONE, 1))
+    assert len(lives) == 0
+    assert tracker.unexplained() == {}
+    expected = {1: LruSkips(alloc_lock=3, mmap_lock=3, mm_gone=4, other=3), 2: LruSkips(3, 3, 3, 3)}
+    for state, was in zip(tracker.allocs(), quiet.allocs(), strict=True):
+        assert state.lru_skips == expected[state.alloc]
+        assert was.lru_skips.total == 0
+        assert (tracker.page_states(state.alloc) == quiet.page_states(state.alloc)).all()
+    assert tracker.events == quiet.events + len(skips) + 1
+
+
+def test_a_skip_inside_an_install_does_not_end_the_attempt() -> None:
+    """A sender whose own allocation enters the shrinker meets the locks that it holds itself."""
+    tracker, _ = track(
+        attach(), mapped(), row(10, Kind.ALLOC_PAGE_START), row(11, Kind.LRU_SKIP_ALLOC_LOCK, 1),
+        row(12, Kind.ALLOC_PAGE_END), row(13, Kind.DETACH, alloc=0),
+    )  # fmt: skip
+    state = only(tracker)
+    assert (state.installs, state.failed_installs, state.lru_skips) == (1, 0, LruSkips(alloc_lock=1))
+
+
+def test_a_skip_beyond_the_mapping_is_unexplained() -> None:
+    tracker, _ = track(attach(), mapped(4), row(10, Kind.LRU_SKIP_OTHER, 4))
+    assert tracker.unexplained() == {"unknown page+LRU_SKIP_OTHER": 1}
+    assert only(tracker).lru_skips.total == 0
 
 
 _PAGES = 3

@@ -77,6 +77,7 @@ def _process(process: ProcessReport) -> dict[str, object]:
         "teardown_parks": s.teardown_parks,
         "reclaims": s.reclaims,
         "refaults": s.refaults,
+        "lru_skips": asdict(process.lru_skips) if process.lru_skips else None,
         "released": s.released,
         "observed_from_birth": s.from_birth,
         "lost_events": s.lost_events,

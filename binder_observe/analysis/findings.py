@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from binder_observe.analysis.names import printable
-from binder_observe.analysis.quantities import duration
+from binder_observe.analysis.quantities import duration, obstacles
 from binder_observe.analysis.report import (
     LONG_IDLE_NS,
     Candidate,
@@ -223,6 +223,16 @@ def _direct_reclaim(report: Report) -> Iterator[Candidate]:
         yield n / total, text, None
 
 
+def _lru_skips(processes: Processes) -> Iterator[Candidate]:
+    for p in processes:
+        skips = p.lru_skips
+        if skips and skips.total >= 100:
+            offered = skips.total + p.state.reclaims
+            share = skips.total / offered
+            text = f"the shrinker could not take a page {skips.total} times of {offered} ({_percent(share)})"
+            yield share, f"{_who(p)}: {text}: {obstacles(skips)}", p
+
+
 def _install_latency(processes: Processes) -> Iterator[Candidate]:
     for p in processes:
         q = p.install_latency
@@ -301,6 +311,8 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("working-set-reclaimed", "medium", 0.5, "share of reclaims", whole=_working_set),
     # kswapd is there so that senders need not; that it falls behind now and then is ordinary.
     Rule("direct-reclaim", "medium", 0.1, "share of reclaims", whole=_direct_reclaim),
+    # Reclaim looks at these pages in vain more often than not: they are counted as reclaimable, and are not.
+    Rule("lru-skips", "medium", 0.5, "share of attempts", mapping=_lru_skips),
     # An install takes microseconds; a thousand times that was spent waiting, for a lock or for reclaim.
     Rule("install-latency", "medium", 1.0, "ms", mapping=_install_latency),
     Rule("fan-in", "info", LIBBINDER_THREADS + 1, "sending processes", mapping=_fan_in),

@@ -21,9 +21,17 @@ _NO_LIVES: Final = np.zeros((len(Began), len(Ended)), dtype=np.int64)
 
 
 def process_reports(
-    states: Iterable[AllocState], counts: Counts, comms: Mapping[int, str], spans: NDArray[np.void] = _NO_SPANS
+    states: Iterable[AllocState],
+    counts: Counts,
+    comms: Mapping[int, str],
+    spans: NDArray[np.void] = _NO_SPANS,
+    *,
+    skips: bool,
 ) -> list[ProcessReport]:
-    """One for each state; `spans` (dtype SPAN) are those of pages held that go on, those of an alloc together."""
+    """One for each state; `spans` (dtype SPAN) are those of pages held that go on, those of an alloc together.
+
+    `skips`: LRU_SKIP was observed.
+    """
     quantiles, senders, ended = counts.quantiles(), counts.who_sent(), counts.ends()
     norms = {alloc: leaks.norm_ns(q.get(Measure.ACTIVE_SPAN)) for alloc, q in quantiles.items()}
     suspects, idle = _long_stays(spans, norms)
@@ -43,6 +51,7 @@ def process_reports(
                 idle_span=q.get(Measure.IDLE_SPAN),
                 refault_delay=q.get(Measure.REFAULT_DELAY),
                 install_latency=q.get(Measure.INSTALL_LATENCY),
+                lru_skips=state.lru_skips if skips else None,
                 senders=tuple(_sender(total, comms) for total in sent.most),
                 busiest=_sender(sent.busiest, comms) if sent.busiest else None,
                 sending_processes=sent.n,

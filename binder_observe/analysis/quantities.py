@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import Final
+
+from binder_observe.tracker import LruSkips
+
+_OBSTACLES: Final = {
+    "alloc_lock": "alloc lock held",
+    "mmap_lock": "mmap lock held",
+    "mm_gone": "owner gone",
+    "other": "not known why",
+}
+
 
 def duration(ns: int | None) -> str:
     """Three digits and a unit; `-` where there is none, because too many lives go on."""
@@ -12,3 +24,8 @@ def duration(ns: int | None) -> str:
             value = ns / size
             return f"{value:.0f}{unit}" if value >= 99.95 else f"{value:.3g}{unit}"
     return f"{ns}ns"
+
+
+def obstacles(skips: LruSkips) -> str:
+    """What the shrinker found in its way, and how often."""
+    return ", ".join(f"{_OBSTACLES[reason]} {n}" for reason, n in asdict(skips).items() if n)

@@ -19,7 +19,7 @@ from binder_observe.events import NO_ALLOC
 from binder_observe.lifetimes.counts import Counts, Measure
 from binder_observe.lifetimes.durations import Quantiles
 from binder_observe.lifetimes.totals import Totals
-from binder_observe.tracker import AllocState
+from binder_observe.tracker import AllocState, LruSkips
 
 MOST_RELEASED: Final = 1000
 # Names of processes are few, unless somebody makes new ones; those beyond share a row without a name.
@@ -44,8 +44,9 @@ class _Row:
 class Released:
     """Give it every mapping that was released, once, in order."""
 
-    def __init__(self, most: int = MOST_RELEASED) -> None:
+    def __init__(self, most: int = MOST_RELEASED, *, skips: bool = False) -> None:
         self._most = most
+        self._skips = skips  # LRU_SKIP is observed
         self._last: deque[tuple[ProcessReport, Counts]] = deque()
         self._rows: dict[Name, _Row] = {}
         self._counted = Totals()  # of folded mappings, by row
@@ -56,7 +57,7 @@ class Released:
     def add(self, states: list[AllocState], counts: Counts, comms: Mapping[int, str]) -> None:
         """`counts` are those of the released mappings."""
         self._overall.merge_durations(counts)
-        for report in process_reports(states, counts, comms):
+        for report in process_reports(states, counts, comms, skips=self._skips):
             self._last.append((report, counts.of(report.state.alloc)))
         surplus = [self._last.popleft() for _ in range(len(self._last) - self._most)]
         if surplus:
@@ -66,7 +67,7 @@ class Released:
         """The last ones, and the rows of those before."""
         if self._reports is None:
             rows = list(self._rows.values())
-            told = process_reports((row.state for row in rows), self._counted.counts(), comms)
+            told = process_reports((row.state for row in rows), self._counted.counts(), comms, skips=self._skips)
             self._reports = [
                 replace(report, state=replace(report.state, alloc=NO_ALLOC), mappings=row.mappings)
                 for report, row in zip(told, rows, strict=True)
@@ -100,7 +101,9 @@ class Released:
 
 def _nothing(name: Name, number: int, first: AllocState) -> AllocState:
     sums: dict[str, Any] = dict.fromkeys(_SUMS, 0)
-    return replace(first, alloc=number, pid=0, comm=name[0], context=name[1], from_birth=True, **sums)
+    return replace(
+        first, lru_skips=LruSkips(), alloc=number, pid=0, comm=name[0], context=name[1], from_birth=True, **sums
+    )
 
 
 def _together(row: AllocState, more: list[AllocState]) -> AllocState:
@@ -108,6 +111,7 @@ def _together(row: AllocState, more: list[AllocState]) -> AllocState:
     sums: dict[str, Any] = {name: getattr(row, name) + sum(getattr(s, name) for s in more) for name in _SUMS}
     return replace(
         row,
+        lru_skips=sum((s.lru_skips for s in more), row.lru_skips),
         from_birth=row.from_birth and all(s.from_birth for s in more),
         first_ns=min(row.first_ns, *(s.first_ns for s in more)),
         last_ns=max(row.last_ns, *(s.last_ns for s in more)),

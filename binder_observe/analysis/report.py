@@ -11,7 +11,7 @@ from binder_observe.audit import UNCHECKED, Audit
 from binder_observe.events import NO_ALLOC
 from binder_observe.lifetimes import Quantiles
 from binder_observe.sources import Meta
-from binder_observe.tracker import AllocState
+from binder_observe.tracker import AllocState, LruSkips
 
 Severity = Literal["high", "medium", "info"]
 How = Literal["kswapd", "direct", "other"]
@@ -91,6 +91,8 @@ class ProcessReport:
     - `refault_delay`: from reclaim until the page is installed again
     - `install_latency`: from ALLOC_PAGE_START to ALLOC_PAGE_END, duplicates included
 
+    `lru_skips` is None where the shrinker's callback was not probed.
+
     `senders` are the five that installed pages and hold most page-time; `busiest` is the one of the `sending_processes`
     that keeps most pages in use. `long_idle_pages` have lain on the LRU for longer than LONG_IDLE_NS at the end;
     `leak_suspects` are pages that `analysis.leaks` suspects, `leak_senders` who took them into use, most pages first.
@@ -104,6 +106,7 @@ class ProcessReport:
     idle_span: Quantiles | None = None
     refault_delay: Quantiles | None = None
     install_latency: Quantiles | None = None
+    lru_skips: LruSkips | None = None
     senders: tuple[Sender, ...] = ()
     busiest: Sender | None = None
     sending_processes: int = 0

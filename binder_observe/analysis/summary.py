@@ -29,7 +29,7 @@ def summarize(observation: Observation, notes: tuple[str, ...] = ()) -> Report:
     tracker, released = observation.tracker, observation.released()
     spans = tracker.open_spans(untouched=False)  # of the others nothing is told here
     counts = observation.counts(spans)
-    live = process_reports(tracker.allocs(), counts, tracker.comms, spans)
+    live = process_reports(tracker.allocs(), counts, tracker.comms, spans, skips=observation.meta.observes_skips)
     processes = [*live, *released.reports(tracker.comms)]
     processes.sort(key=lambda p: (*p.state.held_order, p.state.comm or "", p.state.context or ""))
     begin = tracker.attach_ns if tracker.attach_ns is not None else tracker.end_ns

@@ -80,7 +80,7 @@ def live_options(function: F) -> F:
             click.option("-i", "--interval", type=POSITIVE, default=1.0, show_default=True, metavar="S",
                          help="Seconds between two looks at the state."),
             click.option("--latency", is_flag=True,
-                         help="Probe every start and end of the tracepoint class: more events, and durations."),
+                         help="Probe every start and end of the tracepoint class, and what the shrinker skips."),
             click.option("--buffer-size", callback=_bytes, metavar="SIZE", default="8M", show_default=True,
                          help="Size of the BPF ring buffer: a power of two of pages."),
             click.option("-j", "--json", "as_json", is_flag=True, help="Print the report as JSON."),

@@ -66,14 +66,24 @@ class SnapshotCollector(Collector):
         yield self._family(m.HIGH, ((s.key, s.high_watermark) for s in series))
         for i, metric in enumerate(m.COUNTERS):
             yield self._family(metric, [(s.key, s.counts[i]) for s in series])
+        behind = len(m.COUNTERS)
         yield self._family(
             m.PAGE_SECONDS,
             (
                 ((*s.key, state), ns / _NS)
                 for s in series
-                for state, ns in zip(("active", "lru"), s.counts[len(m.COUNTERS) :], strict=True)
+                for state, ns in zip(("active", "lru"), s.counts[behind : behind + 2], strict=True)
             ),
         )
+        if self._worker.source.meta.observes_skips:
+            yield self._family(
+                m.LRU_SKIPS,
+                (
+                    ((*s.key, reason), n)
+                    for s in series
+                    for reason, n in zip(m.REASONS, s.counts[behind + 2 :], strict=True)
+                ),
+            )
 
     def _family(self, metric: m.Metric, samples: Iterable[Sample]) -> Metric:
         text = metric.text

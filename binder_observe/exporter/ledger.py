@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Final
 
 from binder_observe.analysis.names import printable
@@ -15,7 +15,7 @@ Counts = tuple[int, ...]  # in the order of `_counts`
 
 OTHER: Final[Key] = ("other", "other", "other")  # no pid is called so
 LONGEST_NAME: Final = 64  # a comm has 15 bytes, a context (the name of a binderfs device) up to 255
-_ZERO: Final[Counts] = (0,) * 9
+_ZERO: Final[Counts] = (0,) * 13
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Series:
     """One label set: a mapping, those of one process in one context, or all the rest (`OTHER`).
 
     Pages are those of live mappings; `counts` are installs, duplicate installs, failed installs, parks, reuses,
-    reclaims, refaults, and page-time active and on the LRU in ns, of mappings that are gone, too.
+    reclaims, refaults, page-time active and on the LRU in ns, and LRU_SKIPs by reason, of mappings that are gone, too.
     """
 
     key: Key
@@ -116,7 +116,7 @@ def _counts(s: AllocState, now_ns: int) -> Counts:
     since_ns = 0 if s.released else max(now_ns - s.until_ns, 0)
     return (
         s.installs, s.duplicate_installs, s.failed_installs, s.parks, s.reuses, s.reclaims, s.refaults,
-        s.active_ns + s.active * since_ns, s.lru_ns + s.lru * since_ns,
+        s.active_ns + s.active * since_ns, s.lru_ns + s.lru * since_ns, *astuple(s.lru_skips),
     )  # fmt: skip
 
 

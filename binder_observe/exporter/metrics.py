@@ -20,7 +20,7 @@ class Metric:
     labels: tuple[str, ...] = ()
 
 
-# The counters of a mapping, in the order of `Series.counts`; page-seconds come after them.
+# The counters of a mapping, in the order of `Series.counts`; page-seconds and LRU_SKIPS come after them.
 COUNTERS: Final = (
     Metric("binder_page_installs_total", "counter", "Pages installed.", MAPPING),
     Metric("binder_page_duplicate_installs_total", "counter",
@@ -31,6 +31,13 @@ COUNTERS: Final = (
     Metric("binder_page_reclaims_total", "counter", "Pages that the shrinker took.", MAPPING),
     Metric("binder_page_refaults_total", "counter", "Installs of a page that the shrinker had taken.", MAPPING),
 )  # fmt: skip
+REASONS: Final = ("alloc_lock", "mmap_lock", "mm_gone", "other")  # fields of `LruSkips`
+LRU_SKIPS: Final = Metric(
+    "binder_page_lru_skips_total",
+    "counter",
+    "Times that the shrinker gave a page up, by what was in its way; absent without --latency.",
+    (*MAPPING, "reason"),
+)
 PAGE_SECONDS: Final = Metric(
     "binder_page_seconds_total", "counter", "Page-time in use (active) and idle (lru).", (*MAPPING, "state")
 )
@@ -69,6 +76,6 @@ AGE: Final = Metric(
 )
 
 METRICS: Final = (
-    PAGES, MAPPING_PAGES, HIGH, *COUNTERS, PAGE_SECONDS, MAPPINGS, SEEN, DURATION,
+    PAGES, MAPPING_PAGES, HIGH, *COUNTERS, LRU_SKIPS, PAGE_SECONDS, MAPPINGS, SEEN, DURATION,
     INFO, UP, EVENTS, LOST, UNEXPLAINED, AUDIT, AGE,
 )  # fmt: skip

@@ -22,6 +22,8 @@ ENDS: Final = {
     "lost": Kind.LOST,
 }
 
+SKIPS: Final = ("alloc_lock", "mmap_lock", "mm_gone", "other")  # fields of LruSkips
+
 
 @of_history
 def df_lru_efficiency(h: History) -> pd.DataFrame:
@@ -38,7 +40,10 @@ def df_lru_efficiency(h: History) -> pd.DataFrame:
     refault_delay_p50_ns, refault_delay_p90_ns Int64: time until half, and until nine in ten, of the reclaimed pages are
     installed again, by Kaplan and Meier's product limit (J. Am. Stat. Assoc. 53, 1958, 457-481): pages still missing at
     the end, at a gap or at the release are censored, not left out; NA when too few came back to tell;
-    idle_page_s float64: page-seconds on the LRU.
+    idle_page_s float64: page-seconds on the LRU;
+    skipped_alloc_lock, skipped_mmap_lock, skipped_mm_gone, skipped_other UInt32: how often binder_alloc_free_page()
+    gave a page up (LRU_SKIP), by what was in its way; skip_share Float64: those among these and the reclaims. NA where
+    it was not probed (`record --latency` does).
     In the report's order. `parks`, `reused`, `reclaimed` and `refaults` are the report's counts.
     """
     among = numbers(allocs(h))
@@ -55,6 +60,12 @@ def df_lru_efficiency(h: History) -> pd.DataFrame:
     back = missing["ended"] == Kind.ALLOC_PAGE_END
     missing_place = places(among, missing["alloc"])
     refaults = np.bincount(missing_place[back], minlength=len(among)).astype(np.uint32)
+    unseen = np.full(len(among), not h.meta.observes_skips)
+    skips = {
+        f"skipped_{reason}": np.array([getattr(s.lru_skips, reason) for s in allocs(h)], dtype=np.uint32)
+        for reason in SKIPS
+    }
+    skipped = np.array([s.lru_skips.total for s in allocs(h)], dtype=np.int64)
     p50, p90 = _delays(missing["until_ns"] - missing["since_ns"], back, missing_place, len(among), (0.5, 0.9))
     return pd.DataFrame(
         {
@@ -67,6 +78,8 @@ def df_lru_efficiency(h: History) -> pd.DataFrame:
             "refault_delay_p50_ns": nullable(p50, p50 < 0, "Int64"),
             "refault_delay_p90_ns": nullable(p90, p90 < 0, "Int64"),
             "idle_page_s": idle_ns / 1e9,
+            **{name: nullable(n, unseen, "UInt32") for name, n in skips.items()},
+            "skip_share": ratio(skipped, np.where(unseen, 0, skipped + ends["reclaimed"])),
         }
     )
 

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from binder_observe.frames.columns import allocs, keys, numbers, of_history
+from binder_observe.frames.columns import allocs, keys, nullable, numbers, of_history
 from binder_observe.history import History
 
 _COLUMNS: Final = {
@@ -49,7 +49,9 @@ def df_processes(h: History) -> pd.DataFrame:
     - active_ns, lru_ns: page-time, summed over its pages
     - lost_events: in its gaps; unexplained: events that its pages' states did not allow
 
-    Numbers are int64.
+    - lru_skips Int64: how often the shrinker gave a page up (LRU_SKIP); NA where its callback was not probed
+
+    Other numbers are int64.
     """
     states = allocs(h)
     columns = {
@@ -58,4 +60,6 @@ def df_processes(h: History) -> pd.DataFrame:
         )
         for column, field in _COLUMNS.items()
     }
-    return pd.DataFrame({**keys(h, numbers(states)), **columns})
+    skips = np.array([s.lru_skips.total for s in states], dtype="i8")
+    unseen = np.full(len(states), not h.meta.observes_skips)
+    return pd.DataFrame({**keys(h, numbers(states)), **columns, "lru_skips": nullable(skips, unseen, "Int64")})

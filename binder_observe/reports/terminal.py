@@ -11,8 +11,10 @@ from rich.text import Text
 
 from binder_observe.analysis.names import printable
 from binder_observe.analysis.quantities import duration as duration
+from binder_observe.analysis.quantities import obstacles
 from binder_observe.analysis.report import ProcessReport, Report, Severity
 from binder_observe.audit import Audit, Difference
+from binder_observe.tracker import LruSkips
 
 WIDTH: Final = 80
 MOST_PROCESSES: Final = 20  # of each table; the JSON report has all
@@ -43,6 +45,8 @@ def render(report: Report) -> RenderableType:
             parts += [table(shown), *([Text(f"... and {more} more")] if more else []), Text()]
         for part in (_overall(report), _growth(report), _reclaimed(report)):
             parts += [part, Text()] if part and part.row_count else []
+        skipped = skip_line(report)
+        parts += [Text(skipped), Text()] if skipped else []
         parts += [Text(metadata_line(report)), Text()]
     else:
         parts += [Text("No binder page event was seen."), Text()]
@@ -125,6 +129,13 @@ def metadata_line(report: Report) -> str:
     )
 
 
+def skip_line(report: Report) -> str | None:
+    """What the shrinker could not take, and why; None where it could take all, or where nobody watched it."""
+    skips = sum((p.lru_skips for p in report.processes if p.lru_skips), LruSkips())
+    offered = skips.total + sum(p.state.reclaims for p in report.processes)
+    return f"Skipped by the shrinker: {skips.total} times of {offered} ({obstacles(skips)})" if skips.total else None
+
+
 def interval_line(report: Report) -> str:
     """One line for a log: the state of the whole observation."""
     live = [p.state for p in report.processes if not p.state.released]
@@ -178,12 +189,14 @@ def _installs(processes: Processes) -> Table:
 
 def _lru(processes: Processes) -> Table:
     """IDLE is the share of page-time on the LRU, DELAY the median time until a reclaimed page is installed again."""
-    table = _table("The LRU", "PARK", "REUSE", "RECLAIM", "REFAULT", "DELAY", "IDLE")
+    skips = any(p.lru_skips and p.lru_skips.total for p in processes)
+    table = _table("The LRU", "PARK", "REUSE", "RECLAIM", *(["SKIP"] if skips else []), "REFAULT", "DELAY", "IDLE")
     for p in processes:
         s, q = p.state, p.refault_delay
         held = s.active_ns + s.lru_ns
         idle = f"{100 * s.lru_ns / held:.0f}%" if held else "-"
-        counts = (s.parks, s.reuses, s.reclaims, s.refaults)
+        skipped = [p.lru_skips.total if p.lru_skips else 0] if skips else []
+        counts = (s.parks, s.reuses, s.reclaims, *skipped, s.refaults)
         table.add_row(*_who(p), *map(str, counts), duration(q.p50 if q else None), idle)
     return table
 

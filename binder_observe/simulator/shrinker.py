@@ -26,6 +26,10 @@ UNMAP_KERNEL_START: Final = int(Kind.UNMAP_KERNEL_START)
 UNMAP_KERNEL_END: Final = int(Kind.UNMAP_KERNEL_END)
 UNMAP_USER_START: Final = int(Kind.UNMAP_USER_START)
 UNMAP_USER_END: Final = int(Kind.UNMAP_USER_END)
+SKIP_ALLOC_LOCK: Final = int(Kind.LRU_SKIP_ALLOC_LOCK)
+SKIP_MMAP_LOCK: Final = int(Kind.LRU_SKIP_MMAP_LOCK)
+SKIP_MM_GONE: Final = int(Kind.LRU_SKIP_MM_GONE)
+SKIP_OTHER: Final = int(Kind.LRU_SKIP_OTHER)
 
 
 def _lock_mm(mdata: BinderShrinkerMdata) -> RwLock | None:
@@ -43,8 +47,9 @@ def _lock_mm(mdata: BinderShrinkerMdata) -> RwLock | None:
 
 
 def binder_alloc_free_page(item: ListHead) -> Steps[LruStatus]:
-    """Takes one parked page back. LRU_SKIP, without an event, when the mm is gone, a trylock fails or the alloc's
-    mapping is not what lies there; nobody may wait here, because whoever holds those locks may be waiting for memory.
+    """Takes one parked page back. LRU_SKIP, of which a probe on the return tells, when the mm is gone, a trylock fails
+    or the alloc's mapping is not what lies there (which no look at the locks shows, so it is LRU_SKIP_OTHER); nobody
+    may wait here, because whoever holds those locks may be waiting for memory.
     """
     mdata = item
     assert isinstance(mdata, BinderShrinkerMdata)  # container_of()
@@ -53,32 +58,38 @@ def binder_alloc_free_page(item: ListHead) -> Steps[LruStatus]:
     diff = kernel.diff
     mm = alloc.mm
     index = mdata.page_index
+    key = alloc.key | index << PAGE_SHIFT
+    emit = kernel.emit
     if diff.shrinker_locks_alloc_first and (kernel.strikes("alloc_trylock") or not alloc.lock.trylock()):
+        emit(key | SKIP_ALLOC_LOCK)
         return LruStatus.LRU_SKIP
     mm_lock = None
+    obstacle = SKIP_MM_GONE
     if not kernel.strikes("mm_gone") and mmget_not_zero(mm):
         mm_lock = _lock_mm(mdata)
         if mm_lock is None:
+            obstacle = SKIP_MMAP_LOCK
             mmput_async(mm)
     if mm_lock is None:
         if diff.shrinker_locks_alloc_first:
             alloc.lock.unlock()
+        emit(key | obstacle)
         return LruStatus.LRU_SKIP
     if not diff.shrinker_locks_alloc_first and (kernel.strikes("alloc_trylock") or not alloc.lock.trylock()):
         mm_lock.read_unlock()
         mmput_async(mm)
+        emit(key | SKIP_ALLOC_LOCK)
         return LruStatus.LRU_SKIP
     vma = vma_lookup(alloc)
     if (vma is not None and not alloc.mapped) or kernel.strikes("invalid_vma"):
         alloc.lock.unlock()
         mm_lock.read_unlock()
         mmput_async(mm)
+        emit(key | SKIP_OTHER)
         return LruStatus.LRU_SKIP
 
     page = alloc.pages[index]
     assert page is not None, "a free page on the freelist"
-    key = alloc.key | index << PAGE_SHIFT
-    emit = kernel.emit
     if diff.unmap_user_first:
         list_lru_isolate(alloc.freelist, mdata)
     else:

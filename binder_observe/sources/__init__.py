@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Literal, Protocol
 
-from binder_observe.events import FORMAT_VERSION, EventBatch
+from binder_observe.events import FORMAT_VERSION, SHRINKER_CALLBACK, EventBatch
 
 Generation = Literal["6.1", "6.8", "6.14", "unknown"]
 """The allocator's generation by the first kernel that has it: `6.1` (up to 6.7), `6.8` (split install, to 6.13),
@@ -50,6 +50,11 @@ class Meta:
     struct_bytes: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     piece: Piece | None = None
+
+    @property
+    def observes_skips(self) -> bool:
+        """Whether an LRU_SKIP gives an event: where the shrinker's callback is probed, and in the simulator."""
+        return self.source == "simulated" or SHRINKER_CALLBACK in self.probes
 
     def to_dict(self) -> dict[str, object]:
         return asdict(self)

@@ -19,7 +19,7 @@ from binder_observe.sources import Generation
 KERNEL_BTF: Final = Path("/sys/kernel/btf")
 MODULE: Final = "binder_linux"
 
-_INT, _PTR, _ARRAY, _STRUCT, _UNION, _FUNC = 1, 2, 3, 4, 5, 12
+_INT, _PTR, _ARRAY, _STRUCT, _UNION, _ENUM, _FUNC = 1, 2, 3, 4, 5, 6, 12
 _FLOAT_AND_ENUMS: Final = {6: "enum", 16: "float", 19: "enum"}
 # typedef, volatile, const, restrict, type tag (6.1 tags `__user` pointers): these only stand before a type
 _MODIFIERS: Final = frozenset({8, 9, 10, 11, 18})
@@ -45,6 +45,10 @@ class _Type(Structure):
 
 class _Member(Structure):
     _fields_ = (("name_off", c_uint32), ("type", c_uint32), ("offset", c_uint32))
+
+
+class _Enumerator(Structure):
+    _fields_ = (("name_off", c_uint32), ("val", c_int))
 
 
 class Btf:
@@ -106,6 +110,16 @@ class Btf:
             name = self._name(found.name_off) or "(anonymous)"
             return f"{'struct' if found.kind == _STRUCT else 'union'} {name}"
         return {_INT: "int", _PTR: "pointer", _ARRAY: "array", **_FLOAT_AND_ENUMS}.get(found.kind, "other")
+
+    def enumerator(self, enum: str, name: str) -> int:
+        """The value of a member of an enum of at most 32 bits."""
+        type_id = self._find(enum, _ENUM)
+        found = self._type(type_id) if type_id is not None else None
+        first = ctypes.addressof(found) + ctypes.sizeof(_Type) if found is not None else 0
+        for member in (_Enumerator * found.length).from_address(first) if found is not None else ():
+            if self._name(member.name_off) == name:
+                return int(member.val)
+        raise UnsupportedError(f"the kernel's BTF has no {name} in enum {enum}")
 
     def close(self) -> None:
         for handle in (self._btf, self._base):  # a split one goes before its base

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from binder_observe import __version__
 from binder_observe.errors import UnsupportedError
 from binder_observe.events import DTYPE, NO_ALLOC, EventBatch, Kind, concat, from_records
-from binder_observe.sources import Meta, snapshot
+from binder_observe.sources import Meta, skips, snapshot
 from binder_observe.sources.btf import Btf, generation
 from binder_observe.sources.pids import check_pids, comm, pidfd
 from binder_observe.sources.probes import DEFAULT_RING_BYTES, Probes, layout, tracepoints_are_preemptible
@@ -68,7 +68,8 @@ class EbpfSource:
                 sizes = {name: btf.sizeof(name) for name in structs if btf.has_struct(name)}
                 spares = tracepoints_are_preemptible(btf, os.uname().version)
                 walk = self._walk_layout(btf)
-            self._probes = Probes(offsets, pids, latency, ring_bytes, spares, walk)
+                skip = self._skip_layout(btf) if latency else None
+            self._probes = Probes(offsets, pids, latency, ring_bytes, spares, walk, skip)
         except BaseException:
             self._close_fds()
             raise
@@ -92,7 +93,7 @@ class EbpfSource:
             filters={"pid": [str(pid) for pid in pids]} if pids else {},
             probes=self._probes.attached,
             struct_bytes=sizes,
-            notes=self._notes,
+            notes=[*self._notes, *self._probes.notes],
         )
 
     def _init_state(self) -> None:
@@ -115,6 +116,13 @@ class EbpfSource:
             return None
         self._walks = True
         return found
+
+    def _skip_layout(self, btf: Btf) -> dict[str, int] | None:
+        try:
+            return skips.layout(btf)
+        except UnsupportedError as error:
+            self._notes.append(f"what the shrinker skips is not seen: {error}")
+            return None
 
     def _attach(self) -> None:
         """Attaches the probes and takes the first step of the walk, whose records wait in the ring."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from binder_observe.errors import ObserveError, UnsupportedError
-from binder_observe.events import TABLE, Kind
+from binder_observe.events import SHRINKER_CALLBACK, TABLE, Kind
 from binder_observe.sources.bcc_loader import load_bcc
 from binder_observe.sources.btf import Btf
 from binder_observe.sources.snapshot import Step, run_once
@@ -25,6 +25,7 @@ _RELEASE: Final = "binder_alloc_deferred_release"
 _MMAP: Final = "binder_alloc_mmap_handler"
 _PROGRAM: Final = "binder_pages.c"
 _SNAPSHOT: Final = "snapshot.c"
+_SKIPS: Final = "skips.c"
 # Spare programs behind the first one of each tracepoint. If one program misses a share m of the events, all four miss
 # m to the fourth power of them.
 _SPARES: Final = 3
@@ -74,7 +75,8 @@ def tracepoints_are_preemptible(btf: Btf, version: str) -> bool:
 class Probes:
     """The compiled programs with their maps. Attached by `attach()`; `close()` leaves nothing behind.
 
-    `snapshot` is what `snapshot.layout()` and `snapshot.binder_procs()` found, None where page states cannot be read.
+    `snapshot` is what `snapshot.layout()` and `snapshot.binder_procs()` found, None where page states cannot be read;
+    `skips` what `skips.layout()` found, None where the shrinker's callback is not to be probed.
 
     Raises UnsupportedError (no bcc, no headers, no BTF, a tracepoint that is essential missing) with what mends it.
     """
@@ -87,11 +89,13 @@ class Probes:
         ring_bytes: int,
         spares: bool,
         snapshot: dict[str, int] | None = None,
+        skips: dict[str, int] | None = None,
     ) -> None:
         bcc = load_bcc()
         self._latency = latency
         self._ring_bytes = check_ring_bytes(ring_bytes)
-        defines = {**offsets, **(snapshot or {}), "RING_PAGES": ring_bytes // mmap.PAGESIZE, "MAX_ALLOCS": MAX_ALLOCS}
+        defines = {**offsets, **(snapshot or {}), **(skips or {})}
+        defines |= {"RING_PAGES": ring_bytes // mmap.PAGESIZE, "MAX_ALLOCS": MAX_ALLOCS}
         if owners:
             defines["FILTER_OWNER"] = 1
         if latency:
@@ -104,7 +108,8 @@ class Probes:
         self._first: dict[Kind, int] = {}  # the first program of each tracepoint
         source = probes_directory()
         # One text: bcc rewrites the uses of maps in the main file and in none that it includes.
-        text = "".join((source / name).read_text() for name in (_PROGRAM, *([_SNAPSHOT] if snapshot else [])))
+        parts = (_PROGRAM, *([_SNAPSHOT] if snapshot else []), *([_SKIPS] if skips else []))
+        text = "".join((source / name).read_text() for name in parts)
         cflags = [f"-D{name}={value}" for name, value in defines.items()]
         cflags += ["-I", str(source), "-w"]
         with _compiler_output() as said:
@@ -117,21 +122,22 @@ class Probes:
         self._raw_tracepoint: int = bcc.BPF.RAW_TRACEPOINT
         for pid in owners:
             self._bpf["owners"][ctypes.c_uint32(pid)] = ctypes.c_uint8(1)
+        self._skips = skips is not None
         self._walk: int | None = None
         self.attached: list[str] = []
         self.missing: list[str] = []
+        self.notes: list[str] = []
 
     def attach(self) -> None:
-        """Release and mmap first, so that no alloc is seen whose end could be missed; then the tracepoints.
+        """Release and mmap first, so that no alloc is seen whose end could be missed; then the tracepoints; then the
+        shrinker's callback, which is done without where it cannot be probed.
 
         The return before the entry: a call that was entered with only one of the two there would never seem to end.
         """
         with _compiler_output() as said:
             try:
                 for function, program in ((_RELEASE, "release"), (_MMAP, "mmap")):
-                    self._bpf.attach_kretprobe(event=function, fn_name=f"{program}_return")
-                    self._bpf.attach_kprobe(event=function, fn_name=f"{program}_entry")
-                    self.attached.append(function)
+                    self._attach_function(function, program)
             except Exception as error:
                 raise UnsupportedError(
                     _why(f"cannot probe {function} ({error})", said), "binder-observe doctor"
@@ -152,6 +158,20 @@ class Probes:
                             "binder-observe doctor",
                         ) from error
                     self.missing.append(row.tracepoint)
+            if self._skips:
+                try:
+                    self._attach_function(SHRINKER_CALLBACK, "free_page")
+                except Exception as error:
+                    for event in [e for e in self._bpf.kprobe_fds if e.endswith(SHRINKER_CALLBACK.encode())]:
+                        self._bpf.detach_kprobe_event(event)
+                    self.notes.append(
+                        f"what the shrinker skips is not seen: cannot probe {SHRINKER_CALLBACK} ({error})"
+                    )
+
+    def _attach_function(self, function: str, program: str) -> None:
+        self._bpf.attach_kretprobe(event=function, fn_name=f"{program}_return")
+        self._bpf.attach_kprobe(event=function, fn_name=f"{program}_entry")
+        self.attached.append(function)
 
     def _attach(self, tracepoint: str, program: str) -> int:
         """Loads one more copy of a program and attaches it behind those that are there; returns its descriptor."""

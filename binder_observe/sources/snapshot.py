@@ -33,19 +33,22 @@ class Step(IntEnum):
     FULL = 3
 
 
+def lock_layout(btf: Btf) -> dict[str, int]:
+    """How it is told that an alloc's lock is held; raises UnsupportedError when that is not known."""
+    lock = next((path for path in _LOCKS if btf.has_member("binder_alloc", path)), None)
+    if lock is None:
+        raise UnsupportedError("the kernel's struct binder_alloc has no lock of a known kind")
+    return {"LOCK_WORD": btf.offset("binder_alloc", lock), "LOCK_MASK": _LOCKS[lock]}
+
+
 def layout(btf: Btf) -> dict[str, int]:
     """The offsets that `snapshot.c` asks for, in bytes, by the names of its defines.
 
     Raises UnsupportedError when the kernel keeps page states in another way than those that are known.
     """
-    lock = next((path for path in _LOCKS if btf.has_member("binder_alloc", path)), None)
-    if lock is None:
-        raise UnsupportedError("the kernel's struct binder_alloc has no lock of a known kind")
-    found = {
+    found = lock_layout(btf) | {
         "PROC_NODE": btf.offset("binder_proc", "proc_node"),
         "ALLOC_PAGES": btf.offset("binder_alloc", "pages"),
-        "LOCK_WORD": btf.offset("binder_alloc", lock),
-        "LOCK_MASK": _LOCKS[lock],
     }
     # f909f0308267 ("binder: store shrinker metadata under page->private")
     if btf.has_struct("binder_shrinker_mdata"):

@@ -50,6 +50,9 @@ def expected(report: Report, info: dict[str, str]) -> Scraped:
             "installs", "duplicate_installs", "failed_installs", "parks", "reuses", "reclaims", "refaults",
         ):  # fmt: skip
             add(f"binder_page_{name}_total", getattr(s, name), **who)
+        for reason in ("alloc_lock", "mmap_lock", "mm_gone", "other"):
+            assert p.lru_skips
+            add("binder_page_lru_skips_total", getattr(p.lru_skips, reason), **who, reason=reason)
         add("binder_page_seconds_total", s.active_ns / 1e9, **who, state="active")
         add("binder_page_seconds_total", s.lru_ns / 1e9, **who, state="lru")
     add("binder_mappings", sum(not p.state.released for p in report.processes))
@@ -106,6 +109,7 @@ def test_live_data_is_not_marked_simulated() -> None:
     with ended(once(FakeSource(batch(attach(), mapped()), meta=replace(META, source="live")))) as (_, server):
         text = get(f"{server.url}/metrics")[1]
         assert "SIMULATED" not in text
+        assert m.LRU_SKIPS.name not in text  # its callback is not probed
         assert 'source="live"' in text
 
 

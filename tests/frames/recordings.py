@@ -6,7 +6,7 @@ from typing import Final
 
 from hypothesis import strategies as st
 
-from binder_observe.events import EventBatch, Kind, from_rows
+from binder_observe.events import LRU_SKIPS, EventBatch, Kind, from_rows
 from binder_observe.history import History, collect
 from tests.build import META, Row
 
@@ -19,7 +19,7 @@ FREE, ACTIVE, LRU = 0, 1, 2
 
 _OPS: Final = (
     "step", "step", "step", "step", "step", "reclaim", "reclaim", "reclaim within install", "race", "fail", "fail",
-    "lose", "lose of any", "snapshot", "snapshot", "high", "release",
+    "lose", "lose of any", "snapshot", "snapshot", "high", "release", "skip",
 )  # fmt: skip
 _OP: Final = st.tuples(
     st.sampled_from(_OPS),
@@ -103,6 +103,8 @@ class _Machine:
             self.emit(Kind.LOST, alloc if op == "lose" else 0, n, 0, 0)
         elif op == "snapshot":
             self.emit(Kind(Kind.SNAPSHOT_FREE + state), alloc, page, tgid, tid)
+        elif op == "skip" and state in (ACTIVE, LRU):  # who reuses a page may have said so already
+            self.emit(LRU_SKIPS[(tid + page) % len(LRU_SKIPS)], alloc, page, tgid, tid)
         elif op == "high":
             self.emit(Kind.SNAPSHOT_HIGH, alloc, PAGES, tgid, tid)
         elif op == "release" and page == 0:  # rarer than the others

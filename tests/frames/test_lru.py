@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from binder_observe.analysis.report import ProcessReport
-from binder_observe.events import EventBatch
-from binder_observe.frames.lru import _delays, df_lru_efficiency, df_refaults
+from binder_observe.events import EventBatch, Kind
+from binder_observe.frames.lru import SKIPS, _delays, df_lru_efficiency, df_refaults
 from binder_observe.history import History, collect
 from binder_observe.sources.simulator import SimulatorSource
 from tests.build import META, attach, batch, found, install, mapped, park, reclaim, release, reuse, row
@@ -66,6 +66,11 @@ def test_against_the_definition(case: tuple[EventBatch, History]) -> None:
             assert got[name] == (expected[part] / whole if whole else None)
         for name, p in (("refault_delay_p50_ns", 0.5), ("refault_delay_p90_ns", 0.9)):
             assert got[name] == product_limit(missing, p)
+        kinds = done.mappings[got["alloc"]].kinds
+        skips = {reason: kinds[Kind[f"LRU_SKIP_{reason.upper()}"]] for reason in SKIPS}
+        assert {reason: got[f"skipped_{reason}"] for reason in SKIPS} == skips
+        offered = sum(skips.values()) + expected["reclaimed"]
+        assert got["skip_share"] == (sum(skips.values()) / offered if offered else None)
         assert got["idle_page_s"] == pytest.approx(sum(s.until_ns - s.since_ns for s in idle) / 1e9)
 
 

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pandas as pd
 from hypothesis import given
 
-from binder_observe.events import EventBatch, Kind
+from binder_observe.events import LRU_SKIPS, EventBatch, Kind
+from binder_observe.frames.lru import df_lru_efficiency
 from binder_observe.frames.metadata import df_metadata
 from binder_observe.frames.processes import df_processes
 from binder_observe.history import History, collect
 from binder_observe.sources.simulator import SimulatorSource
+from binder_observe.tracker import LruSkips
+from tests.build import META, attach, batch, install, mapped, park, reclaim
 from tests.frames.brute import Replay, replay
 from tests.frames.recordings import histories
 from tests.frames.tables import key, rows
@@ -31,7 +37,7 @@ def counted(expected: Replay, alloc: int) -> dict[str, object]:
         "released": mapping.released_ns is not None, "observed_from_birth": mapping.from_birth,
         "active_ns": sum(s.until_ns - s.since_ns for s in spans if s.state == "active"),
         "lru_ns": sum(s.until_ns - s.since_ns for s in spans if s.state == "lru"),
-        "lost_events": mapping.lost, "unexplained": 0,
+        "lost_events": mapping.lost, "unexplained": 0, "lru_skips": sum(mapping.kinds[kind] for kind in LRU_SKIPS),
     }  # fmt: skip
 
 
@@ -55,6 +61,16 @@ def test_processes_of_a_scenario_are_the_report() -> None:
     for column in ("pid", "comm", "context", "alloc", "installs", "parks", "reuses", "reclaims", "refaults", "touched"):
         assert frame[column].tolist() == [getattr(s, column) for s in reported]
     assert frame["reclaims"].sum() > 0
+
+
+def test_what_was_not_probed_is_not_zero() -> None:
+    events = batch(attach(), mapped(), install(10), park(20), reclaim(30))
+    for probes, seen in ((["binder_alloc_free_page"], True), (["binder_unmap_kernel_start"], False)):
+        h = collect(replace(META, source="live", probes=probes), [events])
+        assert df_processes(h)["lru_skips"].tolist() == ([0] if seen else [pd.NA])
+        assert [p.lru_skips for p in h.report.processes] == [LruSkips() if seen else None]
+        efficiency = df_lru_efficiency(h)
+        assert efficiency[["skipped_mm_gone", "skip_share"]].isna().to_numpy().all() != seen
 
 
 def test_metadata_is_the_report() -> None:

@@ -231,6 +231,10 @@ def test_reclaims_are_the_simulators(scenario: str, monkeypatch: pytest.MonkeyPa
         of_page[alloc, page].append(kind)
     really = [is_direct for page in sorted(of_page) for is_direct in shrinks.direct[page]]
     assert [kind == "direct" for page in sorted(of_page) for kind in of_page[page]] == really
+    skipped = Counter[int]()
+    for (alloc, _), times in shrinks.skipped.items():
+        skipped[alloc] += len(times)
+    assert {p.state.alloc: p.state.lru_skips.total for p in h.report.processes if p.state.lru_skips.total} == skipped
     assert any(really) == (scenario != "reclaim-storm")
     named = set(zip(frame["reclaimer_comm"], frame["how"], strict=True))
     assert {name for name, kind in named if kind == "kswapd"} <= {"kswapd0"}
@@ -245,7 +249,7 @@ def test_pages_passed_over_were_skipped(generation: Any, monkeypatch: pytest.Mon
     shrinks = Shrinks(monkeypatch)
     source = SimulatorSource("reclaim-storm", duration_s=0.2, generation=generation, truth=True)
     h = collect(source.meta, source.batches())
-    gap_ns = 100_000
+    gap_ns = 5_000  # reclaim hardly pauses here
     end_ns = df_reclaim_bursts(h, gap_ns)["end_ns"].to_numpy()
     passed = df_passed_over(h, gap_ns)
     assert len(passed)

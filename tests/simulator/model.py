@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final, TypeVar
 
-from binder_observe.events import EventBatch, Kind
+import numpy as np
+
+from binder_observe.events import LRU_SKIPS, EventBatch, Kind
 from binder_observe.simulator.alloc import ACTIVE, FREE, LRU, BinderAlloc, binder_alloc_mmap_handler
 from binder_observe.simulator.buffers import BinderBuffer, binder_alloc_free_buf, binder_alloc_new_buf
 from binder_observe.simulator.generation import GENERATIONS
@@ -56,6 +58,12 @@ class Machine:
     def events(self) -> list[Event]:
         """(kind, page) of what has happened since the last call, descriptions left out."""
         return [(Kind(k).name, int(p)) for k, p in zip(*self._columns("kind", "page"), strict=True)]
+
+    def skips(self) -> list[Event]:
+        """The same of LRU_SKIP, which stands in no other list of events."""
+        batch = self.kernel.trace.take()
+        kept = np.isin(batch.kind, LRU_SKIPS)
+        return [(Kind(k).name, int(p)) for k, p in zip(batch.kind[kept], batch.page[kept], strict=True)]
 
     def _columns(self, *names: str) -> list[Any]:
         batch = self.kernel.trace.take()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -11,6 +13,13 @@ from binder_observe.reports.html import cells
 from binder_observe.reports.html.figures import picture
 from binder_observe.reports.html.page import Cell, Section, Table, column, table
 from binder_observe.reports.terminal import metadata_line
+
+SKIPS: Final = {
+    "alloc lock": "skipped_alloc_lock",
+    "mmap lock": "skipped_mmap_lock",
+    "owner gone": "skipped_mm_gone",
+    "other": "skipped_other",
+}
 
 
 def lru(h: History) -> Section:
@@ -27,6 +36,8 @@ def lru(h: History) -> Section:
         column("released", cells.count, "released"),
         column("still idle", cells.count, "still_idle"),
         *([column("lost", cells.count, "lost")] if frame["lost"].any() else []),
+        *(column(f"skipped: {label}", cells.count, name) for label, name in SKIPS.items() if frame[name].any()),
+        *([column("skip share", cells.share, "skip_share")] if (frame["skip_share"] > 0).any() else []),
         column("reuse share", cells.share, "reuse_share"),
         column("refaults", cells.count, "refaults"),
         column("refault share", cells.share, "refault_share"),

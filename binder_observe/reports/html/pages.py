@@ -32,10 +32,12 @@ COUNTS: Final = {
 def processes(h: History) -> Section:
     rows = h.report.processes
     states = ["active", "lru", "free", *(["unknown"] if any(p.state.unknown for p in rows) else [])]
+    skips = any(p.lru_skips and p.lru_skips.total for p in rows)
     columns = [
         *cells.state_owners(h),
         *(column(name, cells.count, f"state.{name}") for name in states),
         *(column(label, cells.count, f"state.{name}") for label, name in COUNTS.items()),
+        *([column("skips", cells.count, "state.lru_skips.total")] if skips else []),
         *(column(f"life {q}", partial(_short, q), "lifetime") for q in ("p50", "p90", "p99")),
     ]
     return Section(
