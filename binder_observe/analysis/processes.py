@@ -79,7 +79,11 @@ def _long_stays(
     alloc, starter, ages = spans["alloc"][active], spans["starter"][active], ages[active]
     suspects: dict[int, Counter[int]] = {}
     # the spans of an alloc stand together
-    for begin, end in pairwise([*np.flatnonzero(np.diff(alloc.astype(np.int64), prepend=-1)).tolist(), len(alloc)]):
+    first = np.flatnonzero(np.diff(alloc.astype(np.int64), prepend=-1))
+    oldest = np.maximum.reduceat(ages, first) if len(first) else ages
+    for (begin, end), age in zip(pairwise([*first.tolist(), len(alloc)]), oldest.tolist(), strict=True):
+        if age <= leaks.LEAK_MIN_NS:
+            continue
         number = int(alloc[begin])
         suspected = leaks.suspects(ages[begin:end], norms.get(number))
         if suspected.any():
