@@ -21,7 +21,7 @@ CHECKPOINTS: Final = ("before_reclaim", "after_reclaim", "after_exit", "after_cl
 
 # What lets an observer come and go beside a list: the list stops where it is told to.
 _HOLD: Final = "\ntouch done\nwait leave\n"
-_LISTS: Final = ("known", "mixed", "owner", "flood")
+_LISTS: Final = ("known", "mixed", "owner", "flood", "filters", "inner", "later")
 
 _SCRIPT: Final = r"""
 set -u
@@ -94,6 +94,8 @@ cat /sys/kernel/debug/binder/stats >$R/owner.stats
 touch $R/owner/leave; wait $L
 wait $O; echo $? >$R/owner.status
 echo 0 >/proc/sys/kernel/kptr_restrict
+
+. tests/kernels/filters.sh
 
 # the smallest ring buffer and a flood, stopped by SIGTERM
 $W $R/flood.requests $R/flood & L=$!
