@@ -10,6 +10,7 @@ from typing import Final, Self
 
 from binder_observe.errors import ObserveError
 from binder_observe.events import NO_ALLOC, EventBatch, Kind, from_rows
+from binder_observe.sources.selection import Scope
 from binder_observe.tracker import AllocState
 
 Key = tuple[int, str]
@@ -88,6 +89,8 @@ class Audit:
 
 UNCHECKED: Final = Audit()
 
+ALL: Final = Scope()
+
 
 def parse(stats: str) -> dict[Key, list[Counts]]:
     """The kernel's counts of each mapping. What is open and not mapped (any more) says 0:0:0, whatever pages it has."""
@@ -102,15 +105,13 @@ def compare(
     stats: str,
     *,
     moving: Collection[int] = (),
-    pids: Collection[int] = (),
-    complete: bool = True,
+    scope: Scope = ALL,
 ) -> dict[Key, Verdict]:
     """Holds what was tracked when `stats` was read against it, for each live process and context.
 
     Args:
         moving: allocs (by number) that events came of between the two.
-        pids: the owners that are observed; empty: all.
-        complete: every mapping that the kernel has must have been seen.
+        scope: what of the kernel's is held against it, beside what was tracked.
     """
     tracked: dict[Key, list[AllocState]] = {}
     for state in states:
@@ -119,8 +120,8 @@ def compare(
     kernel = parse(stats)
     verdicts: dict[Key, Verdict] = {}
     for key in {**tracked, **kernel}:
-        if not pids or key[0] in pids:
-            verdict = _verdict(key, tracked.get(key, []), kernel.get(key, []), moving, complete)
+        if key in tracked or key in scope:
+            verdict = _verdict(key, tracked.get(key, []), kernel.get(key, []), moving, scope.complete)
             if verdict is not None:
                 verdicts[key] = verdict
     return verdicts

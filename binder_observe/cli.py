@@ -90,7 +90,7 @@ def cli(ctx: click.Context, /, **options: Any) -> None:
     the LRU, who caused it, and whether the shrinker gets it back.
 
     Without a command: observes live until Ctrl-C (or --duration), then prints the page-lifetime report. On a
-    machine without binder, and without --pid, it observes the simulator and says so.
+    machine without binder, and without --pid, --name or --context, it observes the simulator and says so.
     """
     if ctx.invoked_subcommand is None:
         from binder_observe.commands.live import live

@@ -1,30 +1,31 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * One handler for each tracepoint of struct binder_lru_page_class, and entry and return probes on
- * binder_alloc_mmap_handler() and binder_alloc_deferred_release(). They number allocs, apply the owner filter and write
+ * binder_alloc_mmap_handler() and binder_alloc_deferred_release(). They number allocs, apply the filters and write
  * records; all else is the collector's.
  *
  * The loader defines, from BTF: ALLOC_PID, ALLOC_SIZE, ALLOC_HIGH (offsets in struct binder_alloc), PROC_ALLOC,
  * PROC_CONTEXT, PROC_TSK (in struct binder_proc), CONTEXT_NAME (struct binder_context), TASK_COMM (struct
- * task_struct); from the user's options: RING_PAGES, MAX_ALLOCS, FILTER_OWNER, LATENCY; and SPARES where tracepoints can
- * be preempted. Where page states can be read, snapshot.c is appended to this file, and where LRU_SKIP can be seen, skips.c:
- * bcc rewrites only one. Both need LOCK_WORD (in struct binder_alloc) and LOCK_MASK (which of its bits say that the lock is held).
+ * task_struct); from the user's options: RING_PAGES, MAX_ALLOCS, LATENCY, and of each filter how many values it has:
+ * FILTER_OWNER, FILTER_NAME, FILTER_CONTEXT; and SPARES where tracepoints can be preempted. bcc rewrites only one file, so
+ * snapshot.c is appended to this one where page states can be read, processes.c where pids have to be looked up, and
+ * skips.c where LRU_SKIP can be seen. The first and the last need LOCK_WORD (in struct binder_alloc) and LOCK_MASK (which of its
+ * bits say that the lock is held).
  */
 #include <uapi/linux/ptrace.h>
 #include "record.h"
 
-/* What the kernel side remembers of a live binder_alloc. Number 0: the owner filter does not want it. */
+/* What the kernel side remembers of a live binder_alloc. Number 0: the filters do not want it. */
 struct known {
 	u32 number;
 	u32 lost;   /* events that found no room in the ring */
-	u64 last;   /* identity() of the last event that happened under the alloc's lock */
+	u64 last;   /* identity() of the last event that happened under the alloc's lock; of number 0 when that was decided */
 	u32 walked; /* number of the last walk that has read its pages, from 1 */
 };
 
 BPF_RINGBUF_OUTPUT(ring, RING_PAGES);
 BPF_TABLE("hash", u64, struct known, allocs, MAX_ALLOCS);
 BPF_TABLE("hash", u32, struct description, descriptions, MAX_ALLOCS); /* by number, removed by the collector */
-BPF_TABLE("hash", u32, u8, owners, 4096);
 BPF_TABLE("hash", u32, u64, in_mmap, 4096);    /* tid -> alloc, from entry to return */
 BPF_TABLE("hash", u64, u32, mapping, 4096);    /* alloc -> tid, likewise */
 BPF_TABLE("hash", u32, u64, in_release, 4096); /* tid -> alloc */
@@ -32,6 +33,22 @@ BPF_TABLE("array", u32, u32, last_number, 1);
 BPF_TABLE("lru_hash", u32, u64, last_install, 4096); /* tid -> identity() of its last install event */
 BPF_TABLE("percpu_array", u32, u64, rescued, 64);    /* by kind: events that a spare took */
 BPF_TABLE("percpu_array", u32, u64, lost, 2); /* LOST_RING, LOST_TABLE */
+
+/* Filters: an alloc must be in each of the tables that there are. */
+#ifdef FILTER_OWNER
+BPF_TABLE("hash", u32, u8, owners, FILTER_OWNER); /* pids in the init namespace */
+#endif
+#ifdef FILTER_NAME
+BPF_TABLE("hash", struct comm, u8, names, FILTER_NAME);
+#endif
+#ifdef FILTER_CONTEXT
+BPF_TABLE("hash", struct context, u8, contexts, FILTER_CONTEXT);
+#endif
+#if defined(FILTER_OWNER) || defined(FILTER_NAME) || defined(FILTER_CONTEXT)
+#define FILTERED
+BPF_TABLE("lru_hash", u64, struct known, unwanted, MAX_ALLOCS);
+BPF_TABLE("array", u32, u64, widened, 1); /* when somebody new came to fit the filters, CLOCK_BOOTTIME */
+#endif
 
 #define LOST_RING 0  /* no room in the ring buffer */
 #define LOST_TABLE 1 /* no room in `allocs`, so the alloc has no number */
@@ -89,7 +106,71 @@ static __always_inline u32 claim(struct description *d)
 	return 0;
 }
 
-/* First sight of an alloc: gives it a number and describes it, unless the filter does not want its owner. */
+#ifdef FILTERED
+static __always_inline int is_wanted(struct description *d)
+{
+#ifdef FILTER_OWNER
+	if (!owners.lookup(&d->pid))
+		return 0;
+#endif
+#ifdef FILTER_NAME
+	if (!names.lookup(&d->comm))
+		return 0;
+#endif
+#ifdef FILTER_CONTEXT
+	if (!contexts.lookup(&d->context))
+		return 0;
+#endif
+	return 1;
+}
+
+/* So that the next look need not decide again. */
+static __always_inline struct known *refuse(u64 alloc)
+{
+	struct known nobody = { .last = bpf_ktime_get_boot_ns() };
+
+	unwanted.update(&alloc, &nobody);
+	return unwanted.lookup(&alloc);
+}
+
+/*
+ * That an alloc is not wanted may have to be decided again, when somebody new fits the filters. The tracepoint of a new
+ * name comes before the name (__set_task_comm(), fs/exec.c), so for a while after it nothing is decided for good.
+ */
+static __always_inline int is_stale(struct known *known)
+{
+	u32 zero = 0;
+	u64 *when = widened.lookup(&zero);
+
+	return when && *when && known->last < *when + WIDENED_NS;
+}
+
+static __always_inline void forget_unwanted(u64 alloc)
+{
+	unwanted.delete(&alloc);
+}
+#else
+static __always_inline void forget_unwanted(u64 alloc)
+{
+}
+#endif
+
+/* What is known of an alloc, or NULL. */
+static __always_inline struct known *look_up(u64 alloc)
+{
+	struct known *known = allocs.lookup(&alloc);
+
+#ifdef FILTERED
+	if (!known) {
+		known = unwanted.lookup(&alloc);
+		if (known && is_stale(known))
+			known = NULL;
+	}
+#endif
+	return known;
+}
+
+/* First sight of an alloc: gives it a number and describes it, unless the filters do not want it. NULL: no room. */
 static __always_inline struct known *introduce(u64 alloc)
 {
 	struct known fresh = {};
@@ -97,21 +178,21 @@ static __always_inline struct known *introduce(u64 alloc)
 	u64 proc = alloc - PROC_ALLOC;
 
 	d.pid = read_u32(alloc + ALLOC_PID);
-#ifdef FILTER_OWNER
-	if (owners.lookup(&d.pid))
+	bpf_probe_read_kernel_str(&d.comm, sizeof(d.comm), (void *)read_u64(proc + PROC_TSK) + TASK_COMM);
+	bpf_probe_read_kernel_str(&d.context, sizeof(d.context),
+				  (void *)read_u64(read_u64(proc + PROC_CONTEXT) + CONTEXT_NAME));
+#ifdef FILTERED
+	if (!is_wanted(&d))
+		return refuse(alloc);
+	forget_unwanted(alloc);
 #endif
-	{
-		d.pages = read_u64(alloc + ALLOC_SIZE) / PAGE_SIZE;
-		d.high = read_u64(alloc + ALLOC_HIGH);
-		bpf_probe_read_kernel_str(d.comm, sizeof(d.comm), (void *)read_u64(proc + PROC_TSK) + TASK_COMM);
-		bpf_probe_read_kernel_str(d.context, sizeof(d.context),
-					  (void *)read_u64(read_u64(proc + PROC_CONTEXT) + CONTEXT_NAME));
-		fresh.number = claim(&d);
-		if (!fresh.number)
-			return NULL;
-	}
+	d.pages = read_u64(alloc + ALLOC_SIZE) / PAGE_SIZE;
+	d.high = read_u64(alloc + ALLOC_HIGH);
+	fresh.number = claim(&d);
+	if (!fresh.number)
+		return NULL;
 	/* Another CPU may have been first: its number stands, and ours is never used. */
-	if (allocs.insert(&alloc, &fresh) && fresh.number)
+	if (allocs.insert(&alloc, &fresh))
 		descriptions.delete(&fresh.number);
 	return allocs.lookup(&alloc);
 }
@@ -142,7 +223,7 @@ static __always_inline void submit(struct known *known, u32 page, u8 kind)
 
 static __always_inline void note(u64 alloc, u32 page, u8 kind)
 {
-	struct known *known = allocs.lookup(&alloc);
+	struct known *known = look_up(alloc);
 
 	if (!known)
 		known = introduce(alloc);
@@ -185,7 +266,7 @@ static __always_inline void remember(struct known *known, u32 page, u8 kind)
 
 static __always_inline void spare(u64 alloc, u32 page, u8 kind)
 {
-	struct known *known = allocs.lookup(&alloc);
+	struct known *known = look_up(alloc);
 	u32 tid = bpf_get_current_pid_tgid();
 	u32 which = kind;
 	u64 *last, *n;
@@ -212,7 +293,7 @@ static __always_inline void spare(u64 alloc, u32 page, u8 kind)
 static __always_inline void first(u64 alloc, u32 page, u8 kind)
 {
 #ifdef SPARES
-	struct known *known = allocs.lookup(&alloc);
+	struct known *known = look_up(alloc);
 
 	if (!known)
 		known = introduce(alloc);
@@ -377,6 +458,7 @@ int mmap_return(struct pt_regs *ctx)
 	if (mapping.lookup(&alloc) && !(int)PT_REGS_RC(ctx)) {
 		/* A new mapping is a new alloc, whatever was at this address before. */
 		allocs.delete(&alloc);
+		forget_unwanted(alloc);
 		note(alloc, read_u64(alloc + ALLOC_SIZE) / PAGE_SIZE, MMAP);
 	}
 	mapping.delete(&alloc);
@@ -408,6 +490,7 @@ int release_return(struct pt_regs *ctx)
 		return 0;
 	alloc = *entered;
 	in_release.delete(&tid);
+	forget_unwanted(alloc);
 	/* The memory is about to be freed: by the address alone, without a look at it. */
 	known = allocs.lookup(&alloc);
 	if (!known)
@@ -421,3 +504,18 @@ int release_return(struct pt_regs *ctx)
 	allocs.delete(&alloc);
 	return 0;
 }
+
+#ifdef FILTER_NAME
+/* A task is about to get a name that is looked for: by exec(), or by prctl() at any time after it has opened binder. */
+int task_rename(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct comm name = {};
+	u32 zero = 0;
+	u64 now = bpf_ktime_get_boot_ns();
+
+	bpf_probe_read_kernel_str(&name, sizeof(name), (void *)ctx->args[1]);
+	if (names.lookup(&name))
+		widened.update(&zero, &now);
+	return 0;
+}
+#endif

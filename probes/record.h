@@ -55,6 +55,15 @@ struct record {
 	u8 pad;
 };
 
+/* Keys of the filters: zero from the string's end on. A longer name is cut, by the kernel (TASK_COMM_LEN) or by us. */
+struct comm {
+	char text[16];
+};
+
+struct context {
+	char text[64];
+};
+
 /* What is told of an alloc once, at first sight; the collector takes it from the map by number. */
 struct description {
 	u32 pid;   /* of the owner, in the init namespace */
@@ -62,8 +71,11 @@ struct description {
 	u32 high;  /* pages_high at first sight */
 	u32 lost;  /* events that found no room so far */
 	u8 released;
-	char comm[16];
-	char context[64];
+	struct comm comm;
+	struct context context;
 };
+
+/* How long after somebody new fits the filters what was not wanted is looked at again. */
+#define WIDENED_NS 1000000000ULL
 
 #endif

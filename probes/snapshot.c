@@ -117,7 +117,7 @@ int snapshot(void *ctx)
 		}
 		return WALK_BUSY;
 	}
-	known = allocs.lookup(&alloc);
+	known = look_up(alloc);
 	if (!known)
 		known = introduce(alloc);
 	if (!known || !known->number || known->walked == walk->number + 1)

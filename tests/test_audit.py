@@ -6,6 +6,7 @@ import pytest
 
 from binder_observe.audit import UNCHECKED, Audit, Counts, Difference, compare, parse
 from binder_observe.events import Kind
+from binder_observe.sources.selection import Scope
 from binder_observe.tracker import AllocState, PageTracker
 from tests.build import OWNER, Row, all_states, attach, batch, found, install, mapped, park, release, row
 
@@ -86,12 +87,22 @@ def test_unknown_pages_are_never_called_equal() -> None:
 def test_a_mapping_that_nobody_saw_is_a_difference_unless_that_could_not_be() -> None:
     text = stats((9, "binder", "1:0:3"))
     assert compare([], text) == {(9, "binder"): Difference(9, "binder", Counts(0, 0, 0), Counts(1, 0, 3))}
-    assert compare([], text, complete=False) == {(9, "binder"): False}
+    assert compare([], text, scope=Scope(complete=False)) == {(9, "binder"): False}
 
 
 def test_only_the_owners_that_are_observed_count() -> None:
     text = stats((OWNER, "binder", "0:0:4"), (9, "binder", "1:0:3"))
-    assert compare(states(mapped()), text, pids=[OWNER]) == {KEY: True}
+    assert compare(states(mapped()), text, scope=Scope(pids=[OWNER])) == {KEY: True}
+    assert compare(states(mapped()), text, scope=Scope(named=True)) == {KEY: True}
+    assert compare([], text, scope=Scope(pids=[])) == {}
+
+
+def test_only_the_contexts_that_are_observed_count() -> None:
+    text = stats((OWNER, "binder", "0:0:4"), (OWNER, "hwbinder", "1:0:3"), (9, "hwbinder", "1:0:3"))
+    assert compare(states(mapped()), text, scope=Scope(contexts=["binder"])) == {KEY: True}
+    unseen = compare(states(mapped()), text, scope=Scope(pids=[OWNER], contexts=["binder", "hwbinder"]))
+    assert unseen[OWNER, "hwbinder"] == Difference(OWNER, "hwbinder", Counts(0, 0, 0), Counts(1, 0, 3))
+    assert (9, "hwbinder") not in unseen
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,11 @@ def test_overwriting_needs_force(recording: Path, tmp_path: Path) -> None:
         (["-d", "-1"], ["-1"]),
         (["--buffer-size", "many"], ["many"]),
         (["--simulate", "-p", "1"], ["--pid", "--simulate"]),
+        (["--simulate", "-n", "x", "--context", "binder"], ["--name and --context ask", "--simulate"]),
+        (["--simulate", "--wait"], ["--wait", "--simulate"]),
+        (["--wait"], ["--wait for whom"]),
+        (["record", "-o", "x", "--wait"], ["--wait for whom"]),
+        (["--name", ""], ["--name", "empty"]),
         (["--simulate", "--check", "1"], ["--check", "--simulate"]),
         (["--seed", "7", "-p", "1"], ["--seed"]),
         (["-p", "1", "report", "x"], ["after the command"]),
@@ -203,6 +208,12 @@ class TestWithoutBinder:
 
     def test_a_pid_is_status_3(self) -> None:
         done = run("-p", str(os.getpid()))
+        assert_one_sentence(done, 3)
+        assert done.stdout == ""
+
+    @pytest.mark.parametrize("arguments", [["-n", "server"], ["--context", "binder"], ["-n", "server", "--wait"]])
+    def test_a_name_is_status_3(self, arguments: list[str]) -> None:
+        done = run(*arguments)
         assert_one_sentence(done, 3)
         assert done.stdout == ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,10 +12,12 @@ import pytest
 
 from binder_observe.errors import ObserveError, UnsupportedError
 from binder_observe.events import EventBatch, Kind, concat
-from binder_observe.sources.ebpf import EbpfSource
+from binder_observe.sources.ebpf import _WIDENED_NS, EbpfSource, _now
+from binder_observe.sources.filter import Filter
 from binder_observe.sources.pids import check_pids
-from binder_observe.sources.probes import check_ring_bytes, tracepoints_are_preemptible
+from binder_observe.sources.probes import check_ring_bytes, probes_directory, tracepoints_are_preemptible
 from binder_observe.sources.ring import RECORD
+from binder_observe.sources.selection import Scope, Selection
 from binder_observe.sources.snapshot import PAGES, Step
 from binder_observe.tracker import PageTracker
 
@@ -32,9 +35,28 @@ class Kernel:
         self.walk: list[Step | tuple[int, ...] | Exception] = []  # what runs of the walk say, and put into the ring
         self.walks = 0
         self.detached = False
+        self.owners: list[int] = []
+        self.processes: dict[tuple[int, bool], tuple[int, str]] = {}  # by pid, and whether that is one of ours
+        self.widened = 0
 
     def attach(self) -> None:
         pass
+
+    def add_owner(self, pid: int) -> None:
+        self.owners.append(pid)
+        self.widened = _now()
+
+    def remove_owner(self, pid: int) -> None:
+        self.owners.remove(pid)
+
+    def widened_ns(self) -> int:
+        return self.widened
+
+    def any_selected(self) -> bool:
+        return bool(self.waiting)
+
+    def find_process(self, pid: int, *, inner: bool) -> tuple[int, str] | None:
+        return self.processes.get((pid, inner))
 
     def detach(self) -> None:
         self.detached = True
@@ -75,7 +97,7 @@ class Kernel:
 @pytest.fixture
 def live(monkeypatch: pytest.MonkeyPatch) -> tuple[EbpfSource, Kernel]:
     monkeypatch.setattr("binder_observe.sources.ebpf._LONGEST_S", 0.001)
-    monkeypatch.setattr("binder_observe.sources.ebpf.comm", lambda tgid: f"task{tgid}")
+    monkeypatch.setattr("binder_observe.sources.filter.comm", lambda tgid: f"task{tgid}")
     kernel = Kernel()
     kernel.descriptions = {1: (100, 254, 0, "server", "binder"), 2: (200, 62, 9, "late", "hwbinder")}
     source = EbpfSource.__new__(EbpfSource)
@@ -205,7 +227,6 @@ def observed(source: EbpfSource, *, rounds: int) -> EventBatch:
 def walking(live: tuple[EbpfSource, Kernel]) -> Iterator[tuple[EbpfSource, Kernel]]:
     source, kernel = live
     source._wake = os.eventfd(0, os.EFD_NONBLOCK)
-    source._pidfds = []
     source._walks = True
     kernel.descriptions[3] = (300, 3, 2, "idle", "binder")
     yield source, kernel
@@ -320,6 +341,140 @@ def test_events_from_when_only_some_probes_were_attached_are_left_out(live: tupl
         ("ALLOC", 1), ("PROCESS", 1), ("FREE_LRU_START", 1)
     ]  # fmt: skip
     assert kernel.forgotten == [2]
+
+
+def select(
+    source: EbpfSource,
+    monkeypatch: pytest.MonkeyPatch,
+    selection: Selection,
+    *,
+    wait: bool = False,
+    inner: bool = False,
+) -> None:
+    """What the constructor does with its arguments; the processes that are asked for are said to have binder open."""
+    monkeypatch.setattr("binder_observe.sources.processes.in_init_namespace", lambda: not inner)
+    monkeypatch.setattr("binder_observe.sources.pids._need_binder", lambda pid, fd: None)
+    source._filter = Filter(selection, wait=wait)
+
+
+@pytest.mark.parametrize("selection", [Selection(names=("idle",)), Selection(contexts=("binder",))])
+def test_nobody_who_is_selected_is_an_error_or_waited_for(
+    walking: tuple[EbpfSource, Kernel], selection: Selection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, kernel = walking
+    kernel.walk = [Step.MORE, Step.BUSY, Step.MORE, Step.DONE] * 2
+    select(source, monkeypatch, selection)
+    with pytest.raises(ObserveError, match=r"(name idle|context binder) asks; --wait"):
+        source._attach()
+    select(source, monkeypatch, selection, wait=True)
+    source._attach()
+    assert (source.waiting, kernel.walk) == (True, [])
+    kernel.walk = [Step.MORE, states(5, 3, 0, 0, 0, 3), Step.MORE, Step.MORE]
+    select(source, monkeypatch, selection)
+    source._attach()
+    assert (source.waiting, kernel.walk) == (False, [Step.MORE])  # the rest of the walk is for later
+
+
+def test_where_states_cannot_be_read_nobody_is_missed(
+    live: tuple[EbpfSource, Kernel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, _ = live
+    select(source, monkeypatch, Selection(names=("idle",)))
+    source._attach()
+
+
+def test_a_new_name_is_walked_for_at_once_and_once_more(walking: tuple[EbpfSource, Kernel]) -> None:
+    source, kernel = walking
+
+    def wants_a_walk() -> bool:
+        source._look_around()
+        return source._torn
+
+    list(source._walk())
+    assert not wants_a_walk()
+    kernel.widened = _now()
+    assert wants_a_walk()
+    list(source._walk())
+    assert wants_a_walk()  # that may have been before the name was there
+    source._walk_ns = kernel.widened + _WIDENED_NS
+    source._torn = False
+    assert not wants_a_walk()
+
+
+def test_the_header_says_how_long_a_new_name_may_take() -> None:
+    assert f"#define WIDENED_NS {_WIDENED_NS}ULL" in (probes_directory() / "record.h").read_text()
+
+
+def test_a_pid_of_another_namespace_is_translated(
+    live: tuple[EbpfSource, Kernel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, kernel = live
+    own = os.getpid()
+    kernel.processes[own, True] = (4711, "us")
+    select(source, monkeypatch, Selection(pids=(own,), contexts=("binder",)), inner=True)
+    source._filter.set(source._probes)
+    assert kernel.owners == [4711]
+    assert source._filter.to_dict() == {"pid": ["4711"], "nspid": [str(own)], "context": ["binder"]}
+    assert source.scope() == Scope(pids=(4711,), contexts=("binder",), complete=False)
+    source._filter.close()
+
+
+def test_one_that_comes_later_is_translated_then(
+    walking: tuple[EbpfSource, Kernel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, kernel = walking
+    own = os.getpid()
+    select(source, monkeypatch, Selection(pids=(own,)), wait=True, inner=True)
+    source._filter.set(source._probes)
+    assert kernel.owners == []
+    assert source._filter.to_dict() == {"nspid": [str(own)]}
+    kernel.processes[own, True] = (4711, "us")
+    kernel.walk = []
+    walks = kernel.walks
+    coming = source.batches()
+    for _ in range(4):
+        next(coming)
+    assert kernel.owners == [4711]
+    assert source._torn or kernel.walks > walks + 1
+    source._filter.close()
+
+
+def test_the_pid_of_one_that_ended_is_nobodys(live: tuple[EbpfSource, Kernel], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("binder_observe.sources.filter._LEAVE_S", 0)
+    source, kernel = live
+    with subprocess.Popen(["sleep", "100"]) as child:
+        select(source, monkeypatch, Selection(pids=(os.getpid(), child.pid)), wait=True)
+        source._filter.set(source._probes)
+        source._look_around()
+        assert kernel.owners == [os.getpid(), child.pid]
+        child.kill()
+    source._look_around()
+    assert kernel.owners == [os.getpid()]
+    assert source.scope() == Scope(pids=(os.getpid(),), complete=False)
+    source._filter.close()
+
+
+def test_a_pid_that_cannot_be_translated_is_refused(
+    live: tuple[EbpfSource, Kernel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, _ = live
+    own = os.getpid()
+    select(source, monkeypatch, Selection(pids=(own,)), inner=True)
+    with pytest.raises(UnsupportedError, match=f"which process {own} is outside of it cannot be told"):
+        source._filter.set(source._probes)
+    source._filter.close()
+
+
+def test_senders_have_the_names_of_the_initial_namespace_or_none(
+    live: tuple[EbpfSource, Kernel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, kernel = live
+    select(source, monkeypatch, Selection(), inner=True)
+    kernel.processes = {(7, False): (7, "outside"), (8, True): (7000, "a wrong one")}
+    found = batch(source, record(1, Kind.MMAP, 1, 254, 100), record(2, Kind.ALLOC_PAGE_START, task=7))
+    assert ("PROCESS", 0, 0, 7, "outside") in rows(found)
+    found = batch(source, record(3, Kind.ALLOC_PAGE_START, task=8))
+    assert [kind for kind, *_ in rows(found)] == ["ALLOC_PAGE_START"]
 
 
 def test_pids_are_checked() -> None:

@@ -13,6 +13,7 @@ from binder_observe.errors import UnsupportedError
 from binder_observe.events import TABLE
 from binder_observe.sources import probes
 from binder_observe.sources.probes import Probes
+from binder_observe.sources.selection import Selection
 
 OFFSETS = {"ALLOC_PID": 104}
 ESSENTIAL = [row.tracepoint for row in TABLE if row.tracepoint and row.essential]
@@ -38,15 +39,23 @@ class Bpf:
         self.funcs: dict[bytes, object] = {}
         self.raw_tracepoint_fds: dict[bytes, int] = {}
         self.kprobe_fds: dict[bytes, int] = {}
-        self.tables: dict[str, dict[int, int]] = {}
+        self.tables: dict[str, dict[Any, int]] = {}
         self.made.append(self)
 
     def __getitem__(self, name: str) -> Any:
         table = self.tables.setdefault(name, {})
 
         class Table:
-            def __setitem__(self, key: ctypes.c_uint32, value: ctypes.c_uint8) -> None:
+            Key = staticmethod(ctypes.create_string_buffer)
+
+            def __setitem__(self, key: Any, value: Any) -> None:
                 table[key.value] = value.value
+
+            def __delitem__(self, key: Any) -> None:
+                del table[key.value]
+
+            def __getitem__(self, key: Any) -> Any:
+                return ctypes.c_uint64(table.get(key.value, 0))
 
         return Table()
 
@@ -93,12 +102,16 @@ def open_files() -> int:
 
 def test_everything_is_attached_and_detached(bpf: type[Bpf], capfd: pytest.CaptureFixture[str]) -> None:
     before = open_files()
-    loaded = Probes(OFFSETS, [12, 34], latency=False, ring_bytes=1 << 16, spares=True)
+    loaded = Probes(OFFSETS, Selection(pids=(12, 34)), latency=False, ring_bytes=1 << 16, spares=True)
+    loaded.add_owner(12)
     loaded.attach()
     (made,) = bpf.made
-    assert {"-DALLOC_PID=104", "-DRING_PAGES=16", "-DFILTER_OWNER=1", "-DSPARES=1"} <= set(made.cflags)
+    assert {"-DALLOC_PID=104", "-DRING_PAGES=16", "-DFILTER_OWNER=2", "-DSPARES=1"} <= set(made.cflags)
     assert "-DLATENCY=1" not in made.cflags
-    assert made.tables["owners"] == {12: 1, 34: 1}
+    assert made.tables["owners"] == {12: 1}
+    assert loaded.widened_ns() > 0
+    loaded.remove_owner(12)
+    assert made.tables["owners"] == {}
     for tracepoint in ESSENTIAL:
         programs = [program for tp, program in made.calls if tp == tracepoint]
         first = str(tracepoint).removeprefix("binder_")
@@ -114,20 +127,48 @@ def test_everything_is_attached_and_detached(bpf: type[Bpf], capfd: pytest.Captu
 
 
 def test_kernels_that_need_no_spares_get_none(bpf: type[Bpf]) -> None:
-    loaded = Probes(OFFSETS, [], latency=True, ring_bytes=1 << 16, spares=False)
+    loaded = Probes(OFFSETS, Selection(), latency=True, ring_bytes=1 << 16, spares=False)
     loaded.attach()
     (made,) = bpf.made
     assert {"-DLATENCY=1"} <= set(made.cflags)
-    assert not {"-DSPARES=1", "-DFILTER_OWNER=1"} & set(made.cflags)
+    assert not any(flag.startswith(("-DSPARES", "-DFILTER")) for flag in made.cflags)
+    assert loaded.widened_ns() == 0
     assert [tp for tp, _ in made.calls if tp in LATENCY] == LATENCY
     assert not any(program.startswith("spare_") for _, program in made.calls)
+    loaded.close()
+
+
+def test_names_and_contexts_are_cut_as_the_kernel_side_cuts_them(bpf: type[Bpf]) -> None:
+    selection = Selection(names=("com.android.systemui", "short"), contexts=("binder", "x" * 80))
+    loaded = Probes(OFFSETS, selection, latency=False, ring_bytes=1 << 16, spares=False)
+    loaded.attach()
+    (made,) = bpf.made
+    assert {"-DFILTER_NAME=3", "-DFILTER_CONTEXT=2"} <= set(made.cflags)
+    assert made.tables["names"] == {b"com.android.sys": 1, b"ndroid.systemui": 1, b"short": 1}
+    assert made.tables["contexts"] == {b"binder": 1, b"x" * 63: 1}
+    assert ("task_rename", "task_rename") in made.calls
+    loaded.close()
+
+
+def test_renames_that_are_not_told_are_done_without(bpf: type[Bpf]) -> None:
+    bpf.lacks = ("task_rename",)
+    loaded = Probes(OFFSETS, Selection(names=("a",)), latency=False, ring_bytes=1 << 16, spares=False)
+    loaded.attach()
+    assert loaded.missing == ["task_rename"]
+    loaded.close()
+
+
+def test_no_process_is_looked_up_where_that_is_unknown(bpf: type[Bpf]) -> None:
+    loaded = Probes(OFFSETS, Selection(), latency=False, ring_bytes=1 << 16, spares=False)
+    with pytest.raises(UnsupportedError, match="pids is not known"):
+        loaded.find_process(7, inner=True)
     loaded.close()
 
 
 @pytest.mark.parametrize("tracepoint", ESSENTIAL)
 def test_an_essential_tracepoint_that_is_missing_is_named(bpf: type[Bpf], tracepoint: str) -> None:
     bpf.lacks = (tracepoint,)
-    loaded = Probes(OFFSETS, [], latency=False, ring_bytes=1 << 16, spares=False)
+    loaded = Probes(OFFSETS, Selection(), latency=False, ring_bytes=1 << 16, spares=False)
     with pytest.raises(UnsupportedError, match=f"binder:{tracepoint}") as caught:
         loaded.attach()
     assert caught.value.exit_status == 3
@@ -136,7 +177,7 @@ def test_an_essential_tracepoint_that_is_missing_is_named(bpf: type[Bpf], tracep
 
 def test_other_tracepoints_are_named_and_done_without(bpf: type[Bpf]) -> None:
     bpf.lacks = ("binder_unmap_user_start",)
-    loaded = Probes(OFFSETS, [], latency=True, ring_bytes=1 << 16, spares=False)
+    loaded = Probes(OFFSETS, Selection(), latency=True, ring_bytes=1 << 16, spares=False)
     loaded.attach()
     assert loaded.missing == ["binder_unmap_user_start"]
     loaded.close()
@@ -144,7 +185,7 @@ def test_other_tracepoints_are_named_and_done_without(bpf: type[Bpf]) -> None:
 
 def test_a_release_that_cannot_be_probed_is_status_3(bpf: type[Bpf]) -> None:
     bpf.lacks = ("binder_alloc_deferred_release",)
-    loaded = Probes(OFFSETS, [], latency=False, ring_bytes=1 << 16, spares=False)
+    loaded = Probes(OFFSETS, Selection(), latency=False, ring_bytes=1 << 16, spares=False)
     with pytest.raises(UnsupportedError, match="binder_alloc_deferred_release"):
         loaded.attach()
     loaded.close()
@@ -155,7 +196,7 @@ SKIPS = {"LRU_SKIP": 3}
 
 def test_the_shrinkers_callback_is_probed_where_it_is_asked_for(bpf: type[Bpf]) -> None:
     for skips, there in ((SKIPS, True), (None, False)):
-        loaded = Probes(OFFSETS, [], latency=True, ring_bytes=1 << 16, spares=False, skips=skips)
+        loaded = Probes(OFFSETS, Selection(), latency=True, ring_bytes=1 << 16, spares=False, skips=skips)
         loaded.attach()
         made = bpf.made[-1]
         assert ("-DLRU_SKIP=3" in made.cflags) == there
@@ -173,7 +214,7 @@ def test_the_shrinkers_callback_is_probed_where_it_is_asked_for(bpf: type[Bpf]) 
 @pytest.mark.parametrize("lacks", ["free_page_return", "free_page_entry"])
 def test_a_callback_that_cannot_be_probed_is_noted_and_done_without(bpf: type[Bpf], lacks: str) -> None:
     bpf.lacks = (lacks,)
-    loaded = Probes(OFFSETS, [], latency=True, ring_bytes=1 << 16, spares=False, skips=SKIPS)
+    loaded = Probes(OFFSETS, Selection(), latency=True, ring_bytes=1 << 16, spares=False, skips=SKIPS)
     loaded.attach()
     (note,) = loaded.notes
     assert note.startswith("what the shrinker skips is not seen: cannot probe binder_alloc_free_page (")
@@ -186,5 +227,5 @@ def test_a_callback_that_cannot_be_probed_is_noted_and_done_without(bpf: type[Bp
 def test_what_the_compiler_says_is_in_the_sentence(bpf: type[Bpf], capfd: pytest.CaptureFixture[str]) -> None:
     bpf.fails = "fatal error: 'linux/kconfig.h' file not found"
     with pytest.raises(UnsupportedError, match=r"kconfig\.h' file not found; try: binder-observe doctor"):
-        Probes(OFFSETS, [], latency=False, ring_bytes=1 << 16, spares=False)
+        Probes(OFFSETS, Selection(), latency=False, ring_bytes=1 << 16, spares=False)
     assert capfd.readouterr().err == ""

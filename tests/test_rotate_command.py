@@ -119,6 +119,7 @@ def test_pieces_that_do_not_belong_together(here: Path, capsys: Captured) -> Non
 def test_record(here: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("binder_observe.commands.live.ebpf_source", lambda *_: SimulatorSource("steady", duration_s=3))
     monkeypatch.setattr("binder_observe.commands.checking.kernel_counts", lambda *_: None)
+    monkeypatch.setattr("binder_observe.commands.live.tracing", lambda *_: "Tracing.")
     assert run(["record", "-o", "t.arrows", "--rotate", "64K"]) == 0
     said = capsys.readouterr().err.splitlines()[-1]
     files = pieces_of("t.arrows")

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from binder_observe.audit import Audit, Difference, Key, Verdict, compare
+from binder_observe.audit import ALL, Audit, Difference, Key, Verdict, compare
 from binder_observe.errors import ObserveError
 from binder_observe.events import NO_ALLOC, EventBatch, from_rows
 from binder_observe.observation import Observation
+from binder_observe.sources.selection import Scope
 
 if TYPE_CHECKING:
     from binder_observe.sources.ebpf import EbpfSource
@@ -23,12 +24,13 @@ class KernelCounts:
     """Where the kernel prints its own counts, and how to look at them.
 
     `hurry` makes the source's next batch come at once, so that little happens between the two looks at what is tracked;
-    `every` is in seconds, None: only in the end.
+    `every` is in seconds, None: only in the end. `scope` says which of them are of what is observed.
     """
 
     stats: Path
     hurry: Callable[[], None]
     every: float | None = None
+    scope: Callable[[], Scope] = lambda: ALL
 
 
 class Checker:
@@ -86,9 +88,7 @@ class Checker:
         moving = {int(number) for number in after.alloc}
         if NO_ALLOC in moving and after.lost_events:
             moving.update(state.alloc for state in states)
-        meta = self._observation.meta
-        pids = [int(pid) for pid in meta.filters.get("pid", [])]
-        return compare(states, stats, moving=moving, pids=pids, complete=not meta.notes)
+        return compare(states, stats, moving=moving, scope=self._counts.scope())
 
 
 def kernel_counts(source: EbpfSource, every: float | None) -> KernelCounts | None:
@@ -96,4 +96,4 @@ def kernel_counts(source: EbpfSource, every: float | None) -> KernelCounts | Non
     from binder_observe import doctor
 
     check = doctor.check_stats(doctor.Machine())
-    return KernelCounts(Path(check.detail), source.hurry, every) if check.status == "ok" else None
+    return KernelCounts(Path(check.detail), source.hurry, every, source.scope) if check.status == "ok" else None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from binder_observe.commands.export_prometheus import DEFAULT, address, serve
-from binder_observe.commands.options import check_option, live_options
+from binder_observe.commands.options import LiveOptions, check_option, live_options
 from binder_observe.errors import ObserveError
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def export(
     output: str | None,
     force: bool,
     form: str | None,
-    quiet: bool,
+    options: LiveOptions,
     **live: Any,
 ) -> None:
     """Write a frame of the recording FILE as CSV or Parquet; or, with --prometheus, observe this machine and serve
@@ -83,10 +84,11 @@ def export(
         if file is not None:
             raise click.UsageError("FILE is a recording, --prometheus serves what happens now: leave one out")
         _refuse(ctx, ("list_", "output", "force", "form"), "goes with FILE and FRAME, not with --prometheus")
-        serve(where, quiet=quiet, **live)
+        serve(where, options=options, **live)
     else:
-        _refuse(ctx, tuple(live), "goes with --prometheus")
-        _export_frame(file, frame, list_, output, force, form, quiet)
+        names = {*live, *(field.name for field in fields(LiveOptions))} - {"quiet"}
+        _refuse(ctx, tuple(names), "goes with --prometheus")
+        _export_frame(file, frame, list_, output, force, form, options.quiet)
 
 
 def _refuse(ctx: click.Context, names: tuple[str, ...], why: str) -> None:

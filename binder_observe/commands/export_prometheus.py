@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 if TYPE_CHECKING:
+    from binder_observe.commands.options import LiveOptions
     from binder_observe.exporter.server import Server
     from binder_observe.exporter.worker import MakeAuditor, Worker
     from binder_observe.sources import Source
@@ -39,25 +40,17 @@ def address(ctx: click.Context, param: click.Parameter, value: str | None) -> tu
 def serve(
     where: tuple[str, int],
     *,
-    pids: tuple[int, ...],
-    duration: float | None,
-    interval: float,
-    latency: bool,
-    buffer_size: int,
-    as_json: bool,
-    quiet: bool,
-    verbose: bool,
+    options: LiveOptions,
     check: float | None,
     scenario: str | None,
     seed: int,
     most: int,
     linger_s: float = LINGER_S,
 ) -> None:
-    """Until a signal, `duration`, or some time after the end of the source."""
-    if scenario is not None and (pids or latency):
-        raise click.UsageError("--pid and --latency ask for this machine's kernel, --simulate for none: leave one out")
-    if scenario is not None and check is not None:
-        raise click.UsageError("--check asks for this machine's kernel, --simulate for none: leave one out")
+    """Until a signal, `options.duration`, or some time after the end of the source."""
+    if scenario is not None:
+        options.refuse_kernel_options(check, "--simulate")
+    options.check_wait()
     if scenario is None and seed:
         raise click.UsageError("--seed goes with --simulate")
     from binder_observe.exporter.collector import registry
@@ -69,35 +62,38 @@ def serve(
         stack.callback(server.stop)
         clock: Callable[[], int]
         auditor: MakeAuditor | None = None
+        whom = ""
         if scenario is not None:
             from binder_observe.sources.simulator import SimulatorSource
 
-            simulated = SimulatorSource(scenario, seed=seed, duration_s=duration or _UNENDING_S, realtime=True)
+            simulated = SimulatorSource(scenario, seed=seed, duration_s=options.duration or _UNENDING_S, realtime=True)
             source: Source = simulated
             clock = lambda: simulated.kernel.trace.now  # noqa: E731
         else:
             from binder_observe.commands.live import ebpf_source
 
-            source = machine = ebpf_source(pids, latency, buffer_size, quiet, verbose)
-            auditor = _auditor(machine, quiet) if check is not None else None
+            source = machine = ebpf_source(options)
+            whom = f", waiting for {options.selection()}" if machine.waiting else ""
+            auditor = _auditor(machine, options.quiet) if check is not None else None
             clock = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME)  # noqa: E731
         stack.callback(source.close)
         worker = Worker(
-            source, clock, most=most, interval_s=interval, duration_s=duration, auditor=auditor, check_s=check or 0.0
-        )
-        if not quiet:
-            _say_hello(server, scenario)
+            source, clock, most=most, interval_s=options.interval, duration_s=options.duration, auditor=auditor,
+            check_s=check or 0.0,
+        )  # fmt: skip
+        if not options.quiet:
+            _say_hello(server, scenario, whom)
         with _signals(worker) as signalled:
             worker.start()
             server.start(registry(worker), worker.health)
             while not worker.ended.wait(0.2):
                 pass
-            if duration is None:
-                _linger(worker, signalled, linger_s, quiet)
+            if options.duration is None:
+                _linger(worker, signalled, linger_s, options.quiet)
         worker.join()
     if worker.error is not None:
         raise worker.error
-    _say_goodbye(worker, as_json, quiet)
+    _say_goodbye(worker, options.as_json, options.quiet)
 
 
 def _auditor(source: EbpfSource, quiet: bool) -> MakeAuditor | None:
@@ -140,14 +136,14 @@ def _linger(worker: Worker, signalled: list[int], linger_s: float, quiet: bool) 
         time.sleep(min(0.2, max(end - time.monotonic(), 0)))
 
 
-def _say_hello(server: Server, scenario: str | None) -> None:
+def _say_hello(server: Server, scenario: str | None, whom: str = "") -> None:
     if not server.is_local:
         click.echo(
             f"binder-observe: warning: whoever reaches {server.url} reads which processes run on this machine and what"
             f" they do with binder; nobody is asked for a password",
             err=True,
         )
-    what = "binder pages" if scenario is None else f"SIMULATED binder pages (scenario {scenario})"
+    what = f"binder pages{whom}" if scenario is None else f"SIMULATED binder pages (scenario {scenario})"
     click.echo(f"Serving metrics of {what} at {server.url}/metrics... Hit Ctrl-C to end.", err=True)
 
 

@@ -12,6 +12,7 @@ from binder_observe.errors import ObserveError, UnsupportedError
 
 if TYPE_CHECKING:
     from binder_observe.analysis.summary import Report
+    from binder_observe.commands.options import LiveOptions
     from binder_observe.rotation import Rotation
     from binder_observe.sources import Source
     from binder_observe.sources.ebpf import EbpfSource
@@ -19,14 +20,7 @@ if TYPE_CHECKING:
 
 def live(
     *,
-    pids: tuple[int, ...],
-    duration: float | None,
-    interval: float,
-    latency: bool,
-    buffer_size: int,
-    as_json: bool,
-    quiet: bool,
-    verbose: bool,
+    options: LiveOptions,
     check: float | None,
     scenario: str | None,
     seed: int,
@@ -46,13 +40,12 @@ def live(
     parts = rotation(rotate, keep, output)
     if output is not None:
         (check_no_pieces if parts else check_absent)(output, force)
-    if scenario is not None and (pids or latency):
-        raise click.UsageError("--pid and --latency ask for this machine's kernel, --simulate for none: leave one out")
-    if scenario is not None and check is not None:
-        raise click.UsageError("--check asks for this machine's kernel, --simulate for none: leave one out")
+    if scenario is not None:
+        options.refuse_kernel_options(check, "--simulate")
+    options.check_wait()
     if scenario is None and (realtime or seed):
         raise click.UsageError("--realtime and --seed go with --simulate")
-    if scenario is None and not pids and not _has_binder():
+    if scenario is None and not options.selection() and not _has_binder():
         click.echo(
             "binder-observe: this machine has no binder: what follows is SIMULATED (scenario steady);"
             " `binder-observe doctor` tells what is missing",
@@ -60,6 +53,7 @@ def live(
         )
         scenario = "steady"
     counts = None
+    duration = options.duration
     if scenario is not None:
         from binder_observe.sources.simulator import SimulatorSource
 
@@ -67,23 +61,29 @@ def live(
         banner = f"Simulating binder pages (scenario {scenario})... Hit Ctrl-C to end."
         duration = None  # the simulated clock keeps it
     else:
-        source = machine = ebpf_source(pids, latency, buffer_size, quiet, verbose)
-        banner = "Tracing binder pages... Hit Ctrl-C to end."
+        source = machine = ebpf_source(options)
+        banner = tracing(machine, options)
         counts = kernel_counts(machine, check)
     report = observe(
-        source, duration=duration, interval=interval, output=output, force=force, rotation=parts, quiet=quiet,
-        banner=banner, screen=not as_json, counts=counts,
+        source, duration=duration, interval=options.interval, output=output, force=force, rotation=parts,
+        quiet=options.quiet, banner=banner, screen=not options.as_json, counts=counts,
     )  # fmt: skip
-    write_report(report, as_json)
+    write_report(report, options.as_json)
 
 
-def ebpf_source(pids: tuple[int, ...], latency: bool, buffer_size: int, quiet: bool, verbose: bool) -> EbpfSource:
+def tracing(source: EbpfSource, options: LiveOptions) -> str:
+    """What is said once every probe is attached."""
+    whom = f", waiting for {options.selection()}" if source.waiting else ""
+    return f"Tracing binder pages{whom}... Hit Ctrl-C to end."
+
+
+def ebpf_source(options: LiveOptions) -> EbpfSource:
     """The attached live source; raises UnsupportedError with the first thing that this machine lacks."""
     from binder_observe import doctor
     from binder_observe.sources.probes import check_ring_bytes
 
     try:
-        check_ring_bytes(buffer_size)
+        check_ring_bytes(options.buffer_size)
     except ObserveError as error:
         raise click.BadParameter(str(error), param_hint="--buffer-size") from error
     machine = doctor.Machine()
@@ -101,17 +101,21 @@ def ebpf_source(pids: tuple[int, ...], latency: bool, buffer_size: int, quiet: b
     from binder_observe.sources.ebpf import EbpfSource
     from binder_observe.sources.pids import check_pids
 
-    check_pids(pids)
+    if not options.wait:
+        check_pids(options.pids)
     # The tracker's loop is compiled (or read from its cache) before anything is attached.
     import binder_observe.transitions  # noqa: F401
 
-    source = EbpfSource(pids, latency=latency, ring_bytes=buffer_size, command=shlex.join(sys.argv[1:]))
-    if source.missing and not quiet:
+    source = EbpfSource(
+        options.selection(), wait=options.wait, latency=options.latency, ring_bytes=options.buffer_size,
+        command=shlex.join(sys.argv[1:]),
+    )  # fmt: skip
+    if source.missing and not options.quiet:
         click.echo(f"binder-observe: this kernel lacks {', '.join(source.missing)}; going on without", err=True)
-    if verbose:
+    if options.verbose:
         meta = source.meta
         click.echo(f"kernel {meta.kernel}, allocator {meta.generation}, page size {meta.page_size}", err=True)
-        click.echo(f"attached: {', '.join(meta.probes)}; ring buffer {buffer_size} bytes", err=True)
+        click.echo(f"attached: {', '.join(meta.probes)}; ring buffer {options.buffer_size} bytes", err=True)
     return source
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
     from binder_observe.rotation import Rotation
+    from binder_observe.sources.selection import Selection
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -60,6 +62,12 @@ def rotation_options(function: F) -> F:
     return function
 
 
+def _not_empty(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    if "" in values:
+        raise click.BadParameter("a name must not be empty", ctx, param)
+    return values
+
+
 POSITIVE = click.FloatRange(min=0, min_open=True)
 
 check_option = click.option(
@@ -70,12 +78,69 @@ check_option = click.option(
 )
 
 
-def live_options(function: F) -> F:
-    """What to trace, for how long, and what to show meanwhile."""
+@dataclass(frozen=True, slots=True)
+class LiveOptions:
+    """What to trace, for how long, and what to show meanwhile; see `live_options` for what each is."""
+
+    pids: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
+    contexts: tuple[str, ...] = ()
+    wait: bool = False
+    duration: float | None = None
+    interval: float = 1.0
+    latency: bool = False
+    buffer_size: int = 8 << 20
+    as_json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+
+    def selection(self) -> Selection:
+        from binder_observe.sources.selection import Selection
+
+        return Selection(self.pids, self.names, self.contexts)
+
+    def refuse_kernel_options(self, check: float | None, where: str) -> None:
+        """UsageError when an option was given that only this machine's kernel can answer, and it is not asked."""
+        given = {
+            "--pid": self.pids, "--name": self.names, "--context": self.contexts, "--wait": self.wait,
+            "--latency": self.latency, "--check": check is not None,
+        }  # fmt: skip
+        asked = [option for option, value in given.items() if value]
+        if asked:
+            verb = "asks" if len(asked) == 1 else "ask"
+            raise click.UsageError(
+                f"{' and '.join(asked)} {verb} for this machine's kernel, {where} for none: leave one out"
+            )
+
+    def check_wait(self) -> None:
+        """UsageError when there is nobody to wait for."""
+        if self.wait and not self.selection():
+            raise click.UsageError("--wait for whom? It goes with --pid, --name or --context")
+
+
+def live_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives a command the options of a live observation; it takes them as `options`, a LiveOptions."""
+
+    @functools.wraps(function)
+    def command(*args: Any, **values: Any) -> Any:
+        own = {field.name: values.pop(field.name) for field in fields(LiveOptions)}
+        return function(*args, options=LiveOptions(**own), **values)
+
     for option in reversed(
         (
             click.option("-p", "--pid", "pids", type=click.IntRange(min=1), multiple=True,
-                         help="Only pages owned by this process, whoever caused them; repeatable."),
+                         help="Only pages owned by this process, whoever caused them, by its pid as you see it, in a"
+                         " container too; repeatable. Ends when the last of them is gone."),
+            click.option("-n", "--name", "names", multiple=True, metavar="NAME", callback=_not_empty,
+                         help="Only pages owned by processes of this name, one that gets it later included; repeatable."
+                         " The whole name as in /proc/PID/comm; of one that is longer than 15 characters, the first or"
+                         " the last 15 (Android's apps) have to be equal."),
+            click.option("--context", "contexts", multiple=True, metavar="NAME", callback=_not_empty,
+                         help="Only mappings of this device: binder, hwbinder, vndbinder or a name in binderfs;"
+                         " repeatable. Of --pid, --name and --context, each that is given has to fit."),
+            click.option("--wait", is_flag=True,
+                         help="When nobody is there yet whom --pid, --name and --context ask for, wait instead of"
+                         " failing. --duration runs meanwhile."),
             click.option("-d", "--duration", type=POSITIVE, metavar="S", help="Stop after so many seconds."),
             click.option("-i", "--interval", type=POSITIVE, default=1.0, show_default=True, metavar="S",
                          help="Seconds between two looks at the state."),
@@ -88,5 +153,5 @@ def live_options(function: F) -> F:
             click.option("-v", "--verbose", is_flag=True, help="Say what is attached, and how."),
         )
     ):  # fmt: skip
-        function = option(function)
-    return function
+        command = option(command)
+    return command

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from binder_observe.commands.options import check_option, live_options, rotation, rotation_options
+from binder_observe.commands.options import LiveOptions, check_option, live_options, rotation, rotation_options
 
 if TYPE_CHECKING:
     from binder_observe.rotation import Rotation
@@ -19,14 +19,7 @@ if TYPE_CHECKING:
 @click.option("-f", "--force", is_flag=True, help="Overwrite FILE.")
 @rotation_options
 def record(
-    pids: tuple[int, ...],
-    duration: float | None,
-    interval: float,
-    latency: bool,
-    buffer_size: int,
-    as_json: bool,
-    quiet: bool,
-    verbose: bool,
+    options: LiveOptions,
     check: float | None,
     output: str,
     force: bool,
@@ -41,23 +34,24 @@ def record(
       sudo binder-observe record -o trace.arrows --rotate 10m --keep 6
     """
     from binder_observe.commands.checking import kernel_counts
-    from binder_observe.commands.live import ebpf_source, write_report
+    from binder_observe.commands.live import ebpf_source, tracing, write_report
     from binder_observe.commands.observe import observe
     from binder_observe.files import check_absent
     from binder_observe.recording.pieces import pieces_of
     from binder_observe.rotation import check_no_pieces
 
+    options.check_wait()
     parts = rotation(rotate, keep, output)
     (check_no_pieces if parts else check_absent)(output, force)
-    source = ebpf_source(pids, latency, buffer_size, quiet, verbose)
+    source = ebpf_source(options)
     report = observe(
-        source, duration=duration, interval=interval, output=output, force=force, rotation=parts, quiet=quiet,
-        banner="Tracing binder pages... Hit Ctrl-C to end.", screen=not as_json,
+        source, duration=options.duration, interval=options.interval, output=output, force=force, rotation=parts,
+        quiet=options.quiet, banner=tracing(source, options), screen=not options.as_json,
         counts=kernel_counts(source, check),
     )  # fmt: skip
-    if as_json:
-        write_report(report, as_json)
-    elif not quiet:
+    if options.as_json:
+        write_report(report, options.as_json)
+    elif not options.quiet:
         where = output
         if parts:
             files = pieces_of(output)

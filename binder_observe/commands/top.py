@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from binder_observe.commands.options import POSITIVE, live_options
+from binder_observe.commands.options import POSITIVE, LiveOptions, live_options
 from binder_observe.errors import ObserveError
 
 if TYPE_CHECKING:
@@ -37,14 +37,7 @@ _UNENDING_S = 1e8  # simulated seconds; a scenario's own end would come too soon
 @click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
 def top(
     file: str | None,
-    pids: tuple[int, ...],
-    duration: float | None,
-    interval: float,
-    latency: bool,
-    buffer_size: int,
-    as_json: bool,
-    quiet: bool,
-    verbose: bool,
+    options: LiveOptions,
     scenario: str | None,
     seed: int,
     speed: float | None,
@@ -62,7 +55,7 @@ def top(
       binder-observe top trace.arrows --speed 10
       binder-observe top --simulate memory-pressure
     """
-    _check_usage(file, scenario, pids, latency, seed, speed, output)
+    _check_usage(file, scenario, options, seed, speed, output)
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise ObserveError("top needs a terminal; without top, binder-observe prints a line an interval")
     from binder_observe.files import check_absent
@@ -84,21 +77,26 @@ def top(
     elif scenario is not None:
         from binder_observe.sources.simulator import SimulatorSource
 
-        source = simulated = SimulatorSource(scenario, seed=seed, duration_s=duration or _UNENDING_S, realtime=True)
+        source = simulated = SimulatorSource(
+            scenario, seed=seed, duration_s=options.duration or _UNENDING_S, realtime=True
+        )
         clock, what = (lambda: simulated.kernel.trace.now), f"scenario {simulated.scenario.name}"
     else:
         from binder_observe.commands.live import ebpf_source
 
-        source = ebpf_source(pids, latency, buffer_size, quiet, verbose)
+        source = machine = ebpf_source(options)
         clock = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME)  # noqa: E731
-        what = "binder pages" + (f" of {', '.join(map(str, pids))}" if pids else "")
+        what = f"binder pages of {options.selection()}" if options.selection() else "binder pages"
+        what += " (waiting)" if machine.waiting else ""
     try:
         writer = RecordingWriter(output, source.meta, force=force, flush_interval_s=0.75) if output else None
     except BaseException:
         source.close()
         raise
-    collector = collecting.Collector(source, clock, interval_s=interval, notes=notes, whole=writer, duration_s=duration)
-    app = TopApp(collector, what, playback=playback, leave=duration is not None)
+    collector = collecting.Collector(
+        source, clock, interval_s=options.interval, notes=notes, whole=writer, duration_s=options.duration
+    )
+    app = TopApp(collector, what, playback=playback, leave=options.duration is not None)
     collector.start()
     try:
         app.run()
@@ -109,22 +107,22 @@ def top(
         raise collector.error
     if app.return_code:
         raise SystemExit(app.return_code)  # textual has printed the traceback
-    _say_goodbye(collector, as_json, quiet)
+    _say_goodbye(collector, options.as_json, options.quiet)
 
 
 def _check_usage(
     file: str | None,
     scenario: str | None,
-    pids: tuple[int, ...],
-    latency: bool,
+    options: LiveOptions,
     seed: int,
     speed: float | None,
     output: str | None,
 ) -> None:
     if file is not None and scenario is not None:
         raise click.UsageError("a recording or --simulate: leave one out")
-    if (file is not None or scenario is not None) and (pids or latency):
-        raise click.UsageError("--pid and --latency ask for this machine's kernel: leave them out, or the other")
+    if file is not None or scenario is not None:
+        options.refuse_kernel_options(None, "--simulate" if file is None else "FILE")
+    options.check_wait()
     if file is not None and output is not None:
         raise click.UsageError("FILE is a recording already: leave --output out")
     if file is None and speed is not None:

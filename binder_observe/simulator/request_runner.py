@@ -256,6 +256,9 @@ class _Runner:
 
     _touch = _wait
 
+    def _rename(self, request: Request, entry: dict[str, Any]) -> None:
+        """A process has the list's name for it from its first event to its last."""
+
 
 def run_requests(
     requests: RequestList,

@@ -11,6 +11,7 @@ against kernels. A request is a line of words; `#` begins a comment.
     unmap WHO CONTEXT                  munmap(); the file stays open
     close WHO CONTEXT                  munmap() and close()
     exit WHO
+    rename WHO NAME                    the kernel's name of the process; no page knows of it
     fork WHO CHILD                     the child shares the open files, not the mappings
     flood CONTEXT senders=A,B threads=N count=N min=N max=N mode=sync|oneway|mixed seed=N [hold=N]
     sleep MS | checkpoint NAME | wait FILE | touch FILE       (wait and touch are for scripts around a real run)
@@ -37,7 +38,7 @@ OBJECT_BYTES: Final = 24  # sizeof(struct flat_binder_object)
 
 Verb = Literal[
     "open", "call", "oneway", "free", "reclaim", "unmap", "close", "exit", "fork", "flood", "sleep", "checkpoint",
-    "wait", "touch",
+    "wait", "touch", "rename",
 ]  # fmt: skip
 
 
@@ -298,6 +299,12 @@ class RequestList:
                 file.holders.add(child)
         return {"actor": actor, "child": child}
 
+    def _rename(self, words: _Words) -> dict[str, Any]:
+        actor = self._living(words.take("WHO"))
+        name = words.take("NAME")
+        self._check_name("NAME", name)
+        return {"actor": actor, "name": name}
+
     def _flood(self, words: _Words) -> dict[str, Any]:
         context = self._context(words.take("CONTEXT"))
         file = self.managers.get(context)
@@ -403,6 +410,7 @@ _READERS: Final[dict[str, Callable[[RequestList, _Words], dict[str, Any]]]] = {
     "checkpoint": RequestList._checkpoint,
     "wait": RequestList._path,
     "touch": RequestList._path,
+    "rename": RequestList._rename,
 }
 
 

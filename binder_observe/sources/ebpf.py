@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import select
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -18,13 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from binder_observe import __version__
-from binder_observe.errors import UnsupportedError
+from binder_observe.errors import ObserveError, UnsupportedError
 from binder_observe.events import DTYPE, NO_ALLOC, EventBatch, Kind, concat, from_records
 from binder_observe.sources import Meta, skips, snapshot
 from binder_observe.sources.btf import Btf, generation
-from binder_observe.sources.pids import check_pids, comm, pidfd
+from binder_observe.sources.filter import Filter
 from binder_observe.sources.probes import DEFAULT_RING_BYTES, Probes, layout, tracepoints_are_preemptible
 from binder_observe.sources.ring import Ring
+from binder_observe.sources.selection import Scope, Selection
 from binder_observe.sources.stream import first_rows, insert, row
 
 _SHORTEST_S: Final = 0.001
@@ -34,34 +35,37 @@ _LOOKS: Final = 3
 _STEPS: Final = 64  # of a walk, from one look at the ring to the next
 _WALK_INTERVAL_S: Final = 1.0  # at least, between two walks that mend gaps
 _NAMES_S: Final = 60.0  # how long a name that was read is believed: a pid may be used again, a process renamed
+_WIDENED_NS: Final = 1_000_000_000  # of probes/record.h
 _GOODBYE_S: Final = 2.0  # how long the release of an ended process's allocs is waited for
 
 
 class EbpfSource:
-    """Live events, of the allocs whose owner is in `pids` (init namespace), or of all when it is empty.
+    """Live events, of the allocs that are selected.
 
-    The probes are attached when the object is made; `close()` leaves nothing behind. With `pids`, `batches()` ends
-    when the last of them is gone.
+    The probes are attached when the object is made; `close()` leaves nothing behind. With pids, `batches()` ends when
+    the last of them is gone. With names alone it goes on: a process that gets one later is picked up. A mapping that
+    was picked up is followed to its end, whatever its owner is called then.
+
+    With `wait`, nobody need be there yet; `waiting` says that nobody was.
 
     Raises:
         UnsupportedError: this machine cannot do it.
-        ObserveError: a pid does not exist or has no binder open.
+        ObserveError: a pid does not exist or has no binder open, or nobody has one of the names and contexts.
     """
 
     def __init__(
         self,
-        pids: Sequence[int] = (),
+        selection: Selection = Selection(),  # noqa: B008 - it is frozen
         *,
+        wait: bool = False,
         latency: bool = False,
         ring_bytes: int = DEFAULT_RING_BYTES,
         command: str = "",
     ) -> None:
         self._init_state()
+        self._filter = Filter(selection, wait=wait)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._pidfds: list[int] = []
         try:
-            self._pidfds = [pidfd(pid) for pid in pids]
-            check_pids(pids)
             with Btf.load() as btf:
                 offsets, found = layout(btf), generation(btf)
                 structs = ("binder_lru_page", "binder_shrinker_mdata")
@@ -69,12 +73,14 @@ class EbpfSource:
                 spares = tracepoints_are_preemptible(btf, os.uname().version)
                 walk = self._walk_layout(btf)
                 skip = self._skip_layout(btf) if latency else None
-            self._probes = Probes(offsets, pids, latency, ring_bytes, spares, walk, skip)
+                pid_table = self._filter.process_layout(btf)
+            self._probes = Probes(offsets, selection, latency, ring_bytes, spares, walk, pid_table, skip)
         except BaseException:
             self._close_fds()
             raise
         try:
             self._ring = Ring(*self._probes.ring)
+            self._filter.set(self._probes)
             self._attach()
         except BaseException:
             self._probes.close()
@@ -90,10 +96,10 @@ class EbpfSource:
             boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
             clock_offset_ns=time.clock_gettime_ns(time.CLOCK_REALTIME) - self._attach_ns,
             command=command,
-            filters={"pid": [str(pid) for pid in pids]} if pids else {},
+            filters=self._filter.to_dict(),
             probes=self._probes.attached,
             struct_bytes=sizes,
-            notes=[*self._notes, *self._probes.notes],
+            notes=[*self._filter.notes, *self._notes, *self._probes.notes],
         )
 
     def _init_state(self) -> None:
@@ -103,10 +109,13 @@ class EbpfSource:
         self._lost_placed = 0  # events lost that are told, of all allocs
         self._lost_unplaced = 0  # events lost that belong to no alloc we know
         self._notes: list[str] = []
+        self._filter = Filter()
+        self.waiting = False
         self._walks = False  # page states can be read from the kernel
         self._torn = False  # pages may be unknown: since a gap, or since attach
         self._stopping = False
         self._attach_ns = 0
+        self._walk_ns = 0  # when the last walk began
 
     def _walk_layout(self, btf: Btf) -> dict[str, int] | None:
         try:
@@ -125,16 +134,31 @@ class EbpfSource:
             return None
 
     def _attach(self) -> None:
-        """Attaches the probes and takes the first step of the walk, whose records wait in the ring."""
+        """Attaches the probes and takes the first steps of the walk, whose records wait in the ring."""
         self._probes.attach()
         self._lost_unplaced = self._misses(0)  # while some were not attached: before the observation
         self._attach_ns = _now()
         if self._walks:
             try:
                 self._probes.walk_step()
+                self._need_somebody()
             except UnsupportedError as error:
                 self._notes.append(f"page states cannot be read: {error}")
                 self._walks = False
+
+    def _need_somebody(self) -> None:
+        """Walks until somebody is found who is selected. A process of --pid may have nothing mapped."""
+        selection, wait = self._filter.selection, self._filter.wait
+        if not (wait or selection.names or selection.contexts):
+            return
+        step = snapshot.Step.MORE
+        while step in (snapshot.Step.MORE, snapshot.Step.BUSY) and not self._probes.any_selected():
+            step = self._probes.walk_step()
+            if step == snapshot.Step.BUSY:
+                time.sleep(_SHORTEST_S)
+        self.waiting = not self._probes.any_selected()
+        if self.waiting and not wait:
+            raise ObserveError(f"nobody has binder mapped as {selection} asks; --wait waits for one")
 
     def batches(self) -> Iterator[EventBatch]:
         yield self._mark(Kind.ATTACH, self._attach_ns)
@@ -150,10 +174,11 @@ class EbpfSource:
             yield self._batch(records)
             if not len(records) and self._unaccounted():
                 yield self._reconcile()
+            self._look_around()
             if self._torn and full < _BUSY and time.monotonic() > next_walk:
                 yield from self._walk()
                 next_walk = time.monotonic() + _WALK_INTERVAL_S
-            if goodbye is None and self._pidfds and len(select.select(self._pidfds, [], [], 0)[0]) == len(self._pidfds):
+            if goodbye is None and self._filter.all_ended():
                 goodbye = time.monotonic() + _GOODBYE_S
             if goodbye is not None and (time.monotonic() > goodbye or self._all_released()):
                 break
@@ -174,6 +199,7 @@ class EbpfSource:
     def _walk(self) -> Iterator[EventBatch]:
         """Reads the state of every page of every open alloc into the stream (probes/snapshot.c)."""
         self._torn = False
+        self._walk_ns = _now()
         step = snapshot.Step.MORE if self._walks else snapshot.Step.DONE
         steps = 0
         while step != snapshot.Step.DONE:
@@ -183,6 +209,13 @@ class EbpfSource:
                 time.sleep(_SHORTEST_S)
             if step != snapshot.Step.MORE or steps % _STEPS == 0:
                 yield self._batch(self._ring.drain()[0])
+
+    def _look_around(self) -> None:
+        """Who has come or gone since the last look. What those have who fit the selection now is to be walked."""
+        self._filter.update(self._probes)
+        # A walk that comes at once may come before the new name, whose tracepoint comes first: another one later.
+        if self._probes.widened_ns() > self._walk_ns - _WIDENED_NS:
+            self._torn = True
 
     def stop(self) -> None:
         self._stopping = True
@@ -197,10 +230,13 @@ class EbpfSource:
         self._ring.close()
         self._close_fds()
 
+    def scope(self) -> Scope:
+        """Which of the kernel's own counts are of what is observed."""
+        return self._filter.scope(complete=self._walks)
+
     def _close_fds(self) -> None:
-        for fd in (*self._pidfds, self._wake):
-            os.close(fd)
-        self._pidfds = []
+        self._filter.close()
+        os.close(self._wake)
 
     def _all_released(self) -> bool:
         return not any(not released for _, released in self._probes.lost_by_alloc().values())
@@ -254,7 +290,7 @@ class EbpfSource:
             self._gap(key >> 32, key & 0xFFFF_FFFF, at, int(records["ts_ns"][at]), extra)
         for tgid, at in first_rows(records["tgid"], ~self._seen_tgids[records["tgid"]]):
             self._seen_tgids[tgid] = True
-            name = comm(tgid)
+            name = self._filter.name(self._probes, tgid)
             if name is not None:
                 extra.append((at, row(int(records["ts_ns"][at]), Kind.PROCESS, tgid=tgid), name))
         for number in records["alloc"][records["kind"] == Kind.RELEASE_END]:

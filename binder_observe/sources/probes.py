@@ -7,7 +7,8 @@ import mmap
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +17,7 @@ from binder_observe.errors import ObserveError, UnsupportedError
 from binder_observe.events import SHRINKER_CALLBACK, TABLE, Kind
 from binder_observe.sources.bcc_loader import load_bcc
 from binder_observe.sources.btf import Btf
+from binder_observe.sources.selection import CONTEXT_BYTES, Selection
 from binder_observe.sources.snapshot import Step, run_once
 
 DEFAULT_RING_BYTES: Final = 8 << 20
@@ -26,6 +28,8 @@ _MMAP: Final = "binder_alloc_mmap_handler"
 _PROGRAM: Final = "binder_pages.c"
 _SNAPSHOT: Final = "snapshot.c"
 _SKIPS: Final = "skips.c"
+_PROCESSES: Final = "processes.c"
+_RENAME: Final = "task_rename"  # the tracepoint, and its program
 # Spare programs behind the first one of each tracepoint. If one program misses a share m of the events, all four miss
 # m to the fourth power of them.
 _SPARES: Final = 3
@@ -75,8 +79,11 @@ def tracepoints_are_preemptible(btf: Btf, version: str) -> bool:
 class Probes:
     """The compiled programs with their maps. Attached by `attach()`; `close()` leaves nothing behind.
 
+    The filters have the names and contexts of `selection`; its pids, which may be of another namespace, they get from
+    `add_owner()`.
     `snapshot` is what `snapshot.layout()` and `snapshot.binder_procs()` found, None where page states cannot be read;
-    `skips` what `skips.layout()` found, None where the shrinker's callback is not to be probed.
+    `processes` what `processes.layout()` found, None where no process is to be looked up; `skips` what `skips.layout()`
+    found, None where the shrinker's callback is not to be probed.
 
     Raises UnsupportedError (no bcc, no headers, no BTF, a tracepoint that is essential missing) with what mends it.
     """
@@ -84,20 +91,24 @@ class Probes:
     def __init__(
         self,
         offsets: dict[str, int],
-        owners: Sequence[int],
+        selection: Selection,
         latency: bool,
         ring_bytes: int,
         spares: bool,
         snapshot: dict[str, int] | None = None,
+        processes: dict[str, int] | None = None,
         skips: dict[str, int] | None = None,
     ) -> None:
         bcc = load_bcc()
         self._latency = latency
         self._ring_bytes = check_ring_bytes(ring_bytes)
-        defines = {**offsets, **(snapshot or {}), **(skips or {})}
+        defines = {**offsets, **(snapshot or {}), **(processes or {}), **(skips or {})}
         defines |= {"RING_PAGES": ring_bytes // mmap.PAGESIZE, "MAX_ALLOCS": MAX_ALLOCS}
-        if owners:
-            defines["FILTER_OWNER"] = 1
+        self._selection = selection
+        self._processes = processes is not None
+        comms = selection.comms()
+        sizes = {"OWNER": len(selection.pids), "NAME": len(comms), "CONTEXT": len(selection.contexts)}
+        defines |= {f"FILTER_{name}": size for name, size in sizes.items() if size}
         if latency:
             defines["LATENCY"] = 1
         if spares:
@@ -108,7 +119,8 @@ class Probes:
         self._first: dict[Kind, int] = {}  # the first program of each tracepoint
         source = probes_directory()
         # One text: bcc rewrites the uses of maps in the main file and in none that it includes.
-        parts = (_PROGRAM, *([_SNAPSHOT] if snapshot else []), *([_SKIPS] if skips else []))
+        added = ((_SNAPSHOT, snapshot), (_PROCESSES, processes), (_SKIPS, skips))
+        parts = (_PROGRAM, *(part for part, found in added if found))
         text = "".join((source / name).read_text() for name in parts)
         cflags = [f"-D{name}={value}" for name, value in defines.items()]
         cflags += ["-I", str(source), "-w"]
@@ -120,10 +132,13 @@ class Probes:
                     _why(f"bcc cannot compile the probes ({error})", said), "binder-observe doctor"
                 ) from error
         self._raw_tracepoint: int = bcc.BPF.RAW_TRACEPOINT
-        for pid in owners:
-            self._bpf["owners"][ctypes.c_uint32(pid)] = ctypes.c_uint8(1)
+        for comm in comms:
+            self._bpf["names"][self._bpf["names"].Key(comm)] = ctypes.c_uint8(1)
+        for context in selection.contexts:
+            name = os.fsencode(context)[:CONTEXT_BYTES]
+            self._bpf["contexts"][self._bpf["contexts"].Key(name)] = ctypes.c_uint8(1)
         self._skips = skips is not None
-        self._walk: int | None = None
+        self._on_demand: dict[str, int] = {}  # programs that are run when they are needed
         self.attached: list[str] = []
         self.missing: list[str] = []
         self.notes: list[str] = []
@@ -167,6 +182,11 @@ class Probes:
                     self.notes.append(
                         f"what the shrinker skips is not seen: cannot probe {SHRINKER_CALLBACK} ({error})"
                     )
+            if self._selection.names:
+                try:
+                    self._attach(_RENAME, _RENAME)
+                except Exception:
+                    self.missing.append(_RENAME)
 
     def _attach_function(self, function: str, program: str) -> None:
         self._bpf.attach_kretprobe(event=function, fn_name=f"{program}_return")
@@ -201,13 +221,48 @@ class Probes:
 
         Raises UnsupportedError where the kernel does not load the program, or cannot run one on demand.
         """
-        if self._walk is None:
+        return Step(self._run("snapshot"))
+
+    def find_process(self, pid: int, *, inner: bool) -> tuple[int, str] | None:
+        """(pid in the initial namespace, comm) of the process that has this pid there, or `inner`: in our namespace.
+
+        Raises UnsupportedError where the kernel does not load the program, or cannot run one on demand.
+        """
+        if not self._processes:
+            raise UnsupportedError("the kernel's table of pids is not known")
+        table = self._bpf["process"]
+        table[ctypes.c_uint32(0)] = table.Leaf(pid, inner)
+        if not self._run("find_process"):
+            return None
+        found = table[ctypes.c_uint32(0)]
+        return int(found.pid), bytes(found.comm.text).decode(errors="replace")
+
+    def _run(self, name: str) -> int:
+        if name not in self._on_demand:
             with _compiler_output() as said:
                 try:
-                    self._walk = int(self._bpf.load_func("snapshot", self._raw_tracepoint).fd)
+                    self._on_demand[name] = int(self._bpf.load_func(name, self._raw_tracepoint).fd)
                 except Exception as error:
-                    raise UnsupportedError(_why(f"cannot load the reader of page states ({error})", said)) from error
-        return Step(run_once(self._walk))
+                    raise UnsupportedError(_why(f"cannot load the program {name} ({error})", said)) from error
+        return run_once(self._on_demand[name])
+
+    def add_owner(self, pid: int) -> None:
+        """One more of the selected owners, by its pid in the initial namespace."""
+        self._bpf["owners"][ctypes.c_uint32(pid)] = ctypes.c_uint8(1)
+        now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        self._bpf["widened"][ctypes.c_uint32(0)] = ctypes.c_uint64(now)
+
+    def remove_owner(self, pid: int) -> None:
+        """What is known to be this owner's is followed further; nothing new is."""
+        del self._bpf["owners"][ctypes.c_uint32(pid)]
+
+    def widened_ns(self) -> int:
+        """When somebody new came to fit the selection: a name was given, or an owner added (CLOCK_BOOTTIME); or 0."""
+        return int(self._bpf["widened"][ctypes.c_uint32(0)].value) if self._selection else 0
+
+    def any_selected(self) -> bool:
+        """Whether any alloc was seen that is selected."""
+        return bool(self._bpf["last_number"][ctypes.c_uint32(0)].value)
 
     @property
     def ring(self) -> tuple[int, int]:
@@ -222,7 +277,7 @@ class Probes:
             return None
         return (
             int(found.pid), int(found.pages), int(found.high),
-            bytes(found.comm).decode(errors="replace"), bytes(found.context).decode(errors="replace"),
+            bytes(found.comm.text).decode(errors="replace"), bytes(found.context.text).decode(errors="replace"),
         )  # fmt: skip
 
     def forget(self, number: int) -> None:

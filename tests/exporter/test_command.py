@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from binder_observe.cli import cli
 from binder_observe.commands import export_prometheus
+from binder_observe.commands.options import LiveOptions
 from binder_observe.errors import ObserveError
 from binder_observe.exporter import metrics as m
 from binder_observe.exporter.server import Server, parse_address
@@ -51,6 +52,9 @@ def test_only_other_addresses_get_a_warning(capsys: pytest.CaptureFixture[str]) 
         (["--prometheus", "--list"], "--list goes with FILE"),
         (["--prometheus", "--simulate", "steady", "-p", "1"], "leave one out"),
         (["--prometheus", "--simulate", "steady", "--latency"], "leave one out"),
+        (["--prometheus", "--simulate", "steady", "--name", "x"], "--name asks for this machine's kernel"),
+        (["--prometheus", "--wait"], "--wait for whom"),
+        (["trace.arrows", "lifetimes", "--context", "binder"], "--context goes with --prometheus"),
         (["--prometheus", "--simulate", "steady", "--check", "1"], "leave one out"),
         (["trace.arrows", "lifetimes", "--check", "1"], "--check goes with --prometheus"),
         (["--prometheus", "--seed", "1"], "--seed goes with --simulate"),
@@ -67,11 +71,8 @@ def test_combinations_that_make_no_sense(arguments: list[str], words: str) -> No
 
 
 def serve(**more: object) -> None:
-    options: dict[str, object] = {
-        "pids": (), "duration": None, "interval": 0.05, "latency": False, "buffer_size": 1 << 20, "as_json": False,
-        "check": None, "quiet": False, "verbose": False, "scenario": None, "seed": 0, "most": 10, **more,
-    }  # fmt: skip
-    export_prometheus.serve(("127.0.0.1", 0), **options)  # type: ignore[arg-type]
+    rest: dict[str, object] = {"check": None, "scenario": None, "seed": 0, "most": 10, **more}
+    export_prometheus.serve(("127.0.0.1", 0), options=LiveOptions(interval=0.05), **rest)  # type: ignore[arg-type]
 
 
 def test_a_failed_source_is_told_for_some_time_and_then_ends_it(

@@ -26,7 +26,7 @@ SHORT_LIVED: Final = 60  # ...each with so many processes that open binder, call
 FEW_LISTS: Final = 5  # after so many the observer's memory is looked at the first time
 
 _HOLD: Final = "\ntouch done\nwait leave\n"
-_LISTS: Final = ("known", "mixed", "owner", "flood", "skips")
+_LISTS: Final = ("known", "mixed", "owner", "flood", "filters", "inner", "later", "skips")
 
 _SCRIPT: Final = r"""
 set -u
@@ -99,6 +99,8 @@ cat /sys/kernel/debug/binder/stats >$R/owner.stats
 touch $R/owner/leave; wait $L
 wait $O; echo $? >$R/owner.status
 echo 0 >/proc/sys/kernel/kptr_restrict
+
+. tests/kernels/filters.sh
 
 # the smallest ring buffer and a flood, stopped by SIGTERM
 $W $R/flood.requests $R/flood & L=$!

@@ -130,6 +130,16 @@ static uint32_t run_fork(const struct request *request, FILE *more)
     return 0;
 }
 
+static uint32_t run_rename(const struct request *request, FILE *more)
+{
+    struct message message = {.order = ORDER_RENAME};
+
+    (void)more;
+    strcpy(message.name, request->name);
+    crew_ask(request->actor, message);
+    return 0;
+}
+
 static uint32_t run_sleep(const struct request *request, FILE *more)
 {
     (void)more;
@@ -225,6 +235,7 @@ static uint32_t (*const runners[])(const struct request *, FILE *) = {
     [VERB_RECLAIM] = run_reclaim, [VERB_UNMAP] = run_unmap_or_close, [VERB_CLOSE] = run_unmap_or_close,
     [VERB_EXIT] = run_exit, [VERB_FORK] = run_fork, [VERB_SLEEP] = run_sleep, [VERB_CHECKPOINT] = run_checkpoint,
     [VERB_FLOOD] = run_flood, [VERB_WAIT] = run_wait, [VERB_TOUCH] = run_touch,
+    [VERB_RENAME] = run_rename,
 };
 
 static void run(const struct request *request, unsigned limit)

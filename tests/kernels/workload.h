@@ -31,7 +31,7 @@
 
 enum verb {
     VERB_OPEN, VERB_CALL, VERB_ONEWAY, VERB_FREE, VERB_RECLAIM, VERB_UNMAP, VERB_CLOSE, VERB_EXIT, VERB_FORK,
-    VERB_SLEEP, VERB_CHECKPOINT, VERB_FLOOD, VERB_WAIT, VERB_TOUCH,
+    VERB_SLEEP, VERB_CHECKPOINT, VERB_FLOOD, VERB_WAIT, VERB_TOUCH, VERB_RENAME,
 };
 
 enum flood_mode { FLOOD_SYNC, FLOOD_ONEWAY, FLOOD_MIXED };
@@ -65,7 +65,7 @@ struct request {
     bool reply_half;              /* free NAME.reply */
     uint64_t releases;            /* close, exit: files whose last holder this was */
     uint64_t bytes, data, objects, extra, reply, milliseconds;
-    char *name; /* checkpoint, wait, touch */
+    char *name; /* checkpoint, wait, touch, rename */
     /* flood */
     uint64_t senders; /* actors */
     int sender_files[MAX_ACTORS];
@@ -100,6 +100,7 @@ enum order {
     ORDER_FREE,        /* file, serial */
     ORDER_UNMAP, ORDER_CLOSE, /* file */
     ORDER_FORK,        /* actor; the child's end of its own channel comes with it */
+    ORDER_RENAME,      /* name */
     ORDER_EXIT,
     ORDER_FLOOD_SERVE, /* file, threads, hold */
     ORDER_FLOOD_SEND,  /* file, threads, count, min, max, seed, mode */
@@ -114,7 +115,7 @@ struct message {
     enum flood_mode mode;
     uint64_t bytes, data, objects, extra, reply;
     uint64_t threads, count, min, max, seed, hold;
-    char name[NAME_BYTES]; /* of the context, or of the child */
+    char name[NAME_BYTES]; /* of the context, of the child, or the new one */
 };
 
 struct answer {

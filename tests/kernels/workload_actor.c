@@ -204,6 +204,9 @@ static void serve(int channel, struct port *ports, const struct message *message
     case ORDER_FORK:
         fork_actor(channel, passed, message, ports, &answer);
         break;
+    case ORDER_RENAME:
+        prctl(PR_SET_NAME, message->name);
+        break;
     case ORDER_EXIT:
         _exit(0);
     case ORDER_FLOOD_SERVE:

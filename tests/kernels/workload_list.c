@@ -268,6 +268,12 @@ static void read_fork(struct reader *reader, struct request *request)
             reader->list->files[file].holders |= UINT64_C(1) << request->child;
 }
 
+static void read_rename(struct reader *reader, struct request *request)
+{
+    request->actor = living_actor(reader, take_name(&reader->words, "WHO"));
+    request->name = must_copy(take_name(&reader->words, "NAME"));
+}
+
 static void read_flood(struct reader *reader, struct request *request)
 {
     struct list *list = reader->list;
@@ -358,6 +364,7 @@ static const struct {
     {"flood", VERB_FLOOD, read_flood},
     {"wait", VERB_WAIT, read_path},
     {"touch", VERB_TOUCH, read_path},
+    {"rename", VERB_RENAME, read_rename},
 };
 
 static void read_request(struct reader *reader, char *line)

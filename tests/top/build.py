@@ -50,6 +50,8 @@ def three_processes() -> list[Row | list[Row]]:
 class FakeSource:
     """Yields what it is given, then waits for `stop()` with empty batches as a live source does."""
 
+    waiting = False
+
     def __init__(self, *batches: EventBatch, meta: Meta = META) -> None:
         self.meta = meta
         self.closed = False

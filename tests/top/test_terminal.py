@@ -156,7 +156,7 @@ def assert_complete(path: Path) -> None:
     [
         (["--simulate"], 1, "needs a terminal"),
         (["x.arrows", "--simulate"], 2, "leave one out"),
-        (["x.arrows", "-p", "1"], 2, "--pid"),
+        (["x.arrows", "-p", "1"], 2, "--pid asks for this machine's kernel, FILE for none"),
         (["--simulate", "steady", "--latency"], 2, "--latency"),
         (["--speed", "2"], 2, "--speed"),
         (["--seed", "2"], 2, "--seed"),
