@@ -364,7 +364,7 @@ def test_nobody_who_is_selected_is_an_error_or_waited_for(
     source, kernel = walking
     kernel.walk = [Step.MORE, Step.BUSY, Step.MORE, Step.DONE] * 2
     select(source, monkeypatch, selection)
-    with pytest.raises(ObserveError, match=r"(name idle|context binder) asks; --wait"):
+    with pytest.raises(ObserveError, match=r"fits (name idle|context binder); --wait"):
         source._attach()
     select(source, monkeypatch, selection, wait=True)
     source._attach()

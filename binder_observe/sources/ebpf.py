@@ -158,7 +158,7 @@ class EbpfSource:
                 time.sleep(_SHORTEST_S)
         self.waiting = not self._probes.any_selected()
         if self.waiting and not wait:
-            raise ObserveError(f"nobody has binder mapped as {selection} asks; --wait waits for one")
+            raise ObserveError(f"nobody who has binder mapped fits {selection}; --wait waits for one")
 
     def batches(self) -> Iterator[EventBatch]:
         yield self._mark(Kind.ATTACH, self._attach_ns)
