@@ -173,7 +173,7 @@ def builtin_without_btf(root: Path) -> None:
         (without("proc/kallsyms"), "release-probe", "unknown", "does not tell", None),
         (unload, "page-states", "unknown", "not loaded", None),
         (lambda root: write(root, "proc/kallsyms", "0000000000000000 b binder_procs\t[binder_linux]\n"),
-         "page-states", "optional-missing", "hides addresses from us (no CAP_SYSLOG", None),
+         "page-states", "optional-missing", "hides addresses (no CAP_SYSLOG", None),
         (without("sys/kernel/btf"), "btf", "missing", "no BTF at", None),
         (builtin_without_btf, "btf", "missing", "not binder's", None),
         (without(f"{DIST}/bcc"), "bcc", "missing", "not installed", "apt install python3-bpfcc"),
