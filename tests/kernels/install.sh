@@ -1,7 +1,7 @@
 #!/bin/sh
 # What the tests on real kernels need from the distribution, where this is Debian and we may install it.
 set -eu
-packages="qemu-system-x86 busybox-static python3-bpfcc bpftool gcc libc6-dev kmod file zstd"
+packages="qemu-system-x86 busybox-static python3-bpfcc bpftool gcc libc6-dev kmod file zstd systemd"
 missing=""
 for package in $packages; do
     dpkg-query --show --showformat='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' ||

@@ -114,6 +114,10 @@ sleep 2
 kill -KILL $O; wait $O; echo $? >$R/killed.status
 count OFF killed
 leftovers killed
+
+# watched, as a service, and ended in every other way
+mkdir $R/watching
+python -m tests.kernels.watching $W $R/watching; echo $? >$R/watching.status
 """
 
 

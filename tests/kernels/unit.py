@@ -54,11 +54,8 @@ class Service:
         shutil.copy(UNIT, _UNITS)
         places = {Path(place).resolve() for place in (PROJECT, sys.prefix, sys.base_prefix, cache_directory())}
         (_UNITS / f"{NAME}.d").mkdir()
-        (_UNITS / f"{NAME}.d" / "here.conf").write_text(
-            _HERE.format(
-                project=PROJECT, places=" ".join(map(str, places)), results=results, command=_COMMAND, start=start
-            )
-        )
+        values = {"project": PROJECT, "places": " ".join(map(str, places)), "results": results, "start": start}
+        (_UNITS / f"{NAME}.d" / "here.conf").write_text(_HERE.format(**values, command=_COMMAND))
         namespaces = ["unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "--cgroup"]
         with (results / "systemd.log").open("w") as log:
             self._systemd = subprocess.Popen(

@@ -292,6 +292,7 @@ def _open_to_all(path: Path) -> None:
 def main() -> None:
     for path in (PROJECT / "x", Path(sys.prefix) / "x", Path(sys.prefix).resolve() / "x"):
         _open_to_all(path)
+    subprocess.run(["busybox", "ifconfig", "lo", "up"], check=True)
     for name in _AHEAD:
         importlib.import_module(f"binder_observe.{name}")
     w = Watching(sys.argv[1], Path(sys.argv[2]))
