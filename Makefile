@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WHEEL_VENV := build/wheel-venv
-GUEST_PACKAGES := qemu-system-x86 busybox-static python3-bpfcc bpftool gcc libc6-dev kmod file zstd
+GUEST_PACKAGES := qemu-system-x86 busybox-static python3-bpfcc bpftool gcc libc6-dev kmod file zstd systemd
 
 .PHONY: setup demo test test-quick test-slow test-wheel test-kernels kernels check clean
 
@@ -37,6 +37,7 @@ test-slow: setup
 	sh tests/install.sh "tests in a browser" chromium chromium-driver
 	sh tests/install.sh "tests of top in a terminal" tmux
 	sh tests/install.sh "tests with a real Prometheus" prometheus
+	sh tests/install.sh "tests of the service" systemd
 	$(BIN)/python -m pytest -n auto -m 'slow'
 	$(BIN)/python -m pytest -m 'browser'
 

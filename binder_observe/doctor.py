@@ -22,6 +22,7 @@ from binder_observe.errors import UnsupportedError
 from binder_observe.events import TABLE
 from binder_observe.sources.bcc_loader import distribution
 from binder_observe.sources.btf import Btf, generation
+from binder_observe.sources.snapshot import binder_procs
 
 Status = Literal["ok", "missing", "optional-missing", "unknown"]
 Driver = Literal["c", "rust", "none"]
@@ -174,6 +175,7 @@ def diagnose(machine: Machine | None = None) -> Report:
         check_tracefs(machine),
         *check_tracepoints(machine),
         check_release_probe(machine),
+        check_page_states(machine),
         btf,
         check_bcc(machine),
         check_headers(machine),
@@ -299,6 +301,18 @@ def check_release_probe(machine: Machine) -> Check:
     if re.search(rf" {_RELEASE}(?:\t|$)", symbols, re.MULTILINE):
         return Check(id_, title, "ok", _RELEASE)
     return Check(id_, title, "missing", f"this kernel has no function {_RELEASE}")
+
+
+def check_page_states(machine: Machine) -> Check:
+    """What of pages that were there before attach is found through (docs/probes.md)."""
+    id_, title = "page-states", "pages from before attach"
+    if machine.driver != "c":
+        return Check(id_, title, "unknown", "the C driver of binder is not loaded")
+    try:
+        binder_procs(machine.root / "proc/kallsyms")
+    except UnsupportedError as error:
+        return Check(id_, title, "optional-missing", f"unknown until an event tells of them: {error}")
+    return Check(id_, title, "ok", "binder_procs has an address")
 
 
 def check_btf(machine: Machine) -> tuple[Check, sources.Generation]:

@@ -51,7 +51,8 @@ def root(tmp_path: Path) -> Path:
         "proc/kallsyms",
         "ffffffff81000000 T _text\n"
         "ffffffffc0a00000 t binder_alloc_deferred_release.cold\t[binder_linux]\n"
-        "ffffffffc0a00010 t binder_alloc_deferred_release\t[binder_linux]\n",
+        "ffffffffc0a00010 t binder_alloc_deferred_release\t[binder_linux]\n"
+        "ffffffffc0a09000 b binder_procs\t[binder_linux]\n",
     )
     write(tmp_path, f"lib/modules/{RELEASE}/modules.dep", "kernel/drivers/android/binder_linux.ko.xz:\n")
     (tmp_path / f"lib/modules/{RELEASE}/build/include").mkdir(parents=True)
@@ -80,7 +81,7 @@ def test_everything_in_place(root: Path) -> None:
         (name, "ok", None)
         for name in (
             "privileges", "kernel", "driver", "generation", "devices", "tracefs", "tracepoints",
-            "tracepoints-latency", "release-probe", "btf", "bcc", "headers", "lockdown", "stats",
+            "tracepoints-latency", "release-probe", "page-states", "btf", "bcc", "headers", "lockdown", "stats",
         )
     ]  # fmt: skip
     assert report.ok
@@ -170,6 +171,9 @@ def builtin_without_btf(root: Path) -> None:
         (lambda root: write(root, "proc/kallsyms", "0 t binder_alloc_deferred_release.cold\t[x]\n"),
          "release-probe", "missing", "no function binder_alloc_deferred_release", None),
         (without("proc/kallsyms"), "release-probe", "unknown", "does not tell", None),
+        (unload, "page-states", "unknown", "not loaded", None),
+        (lambda root: write(root, "proc/kallsyms", "0000000000000000 b binder_procs\t[binder_linux]\n"),
+         "page-states", "optional-missing", "hides addresses (no CAP_SYSLOG", None),
         (without("sys/kernel/btf"), "btf", "missing", "no BTF at", None),
         (builtin_without_btf, "btf", "missing", "not binder's", None),
         (without(f"{DIST}/bcc"), "bcc", "missing", "not installed", "apt install python3-bpfcc"),

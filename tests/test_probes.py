@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from binder_observe.errors import UnsupportedError
+from binder_observe.errors import ObserveError, UnsupportedError
 from binder_observe.events import TABLE
 from binder_observe.sources import probes
 from binder_observe.sources.probes import Probes
@@ -229,3 +229,27 @@ def test_what_the_compiler_says_is_in_the_sentence(bpf: type[Bpf], capfd: pytest
     with pytest.raises(UnsupportedError, match=r"kconfig\.h' file not found; try: binder-observe doctor"):
         Probes(OFFSETS, Selection(), latency=False, ring_bytes=1 << 16, spares=False)
     assert capfd.readouterr().err == ""
+
+
+def test_bcc_that_fails_later_is_one_sentence_and_leaves_no_file_open(
+    bpf: type[Bpf], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = open_files()
+    loaded = Probes(OFFSETS, Selection(), latency=False, ring_bytes=1 << 16, spares=True)
+    loaded.attach()
+    (made,) = bpf.made
+
+    def gone(*_: object) -> None:
+        raise Exception("libbcc is gone")
+
+    for name in ("__getitem__", "detach_kprobe_event", "cleanup"):
+        monkeypatch.setattr(Bpf, name, gone)
+    for ask in (loaded.lost_totals, loaded.lost_by_alloc, lambda: loaded.description(1), lambda: loaded.forget(1)):
+        with pytest.raises(ObserveError, match=r"bcc failed .*libbcc is gone\); start it again") as caught:
+            ask()
+        assert caught.value.exit_status == 1
+    with pytest.raises(ObserveError, match="bcc failed"):
+        loaded.detach()
+    loaded.close()
+    assert open_files() == before
+    assert made.kprobe_fds  # these end with the process

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable
@@ -61,7 +62,7 @@ def top(
     from binder_observe.files import check_absent
     from binder_observe.recording import RecordingWriter
     from binder_observe.top import collector as collecting
-    from binder_observe.top.app import TopApp
+    from binder_observe.top.app import HUNG_UP, TopApp
 
     check_absent(output, force)
     notes: Callable[[], tuple[str, ...]] = tuple
@@ -107,7 +108,12 @@ def top(
         raise collector.error
     if app.return_code:
         raise SystemExit(app.return_code)  # textual has printed the traceback
-    _say_goodbye(collector, options.as_json, options.quiet)
+    if not app.hung_up:
+        _say_goodbye(collector, options.as_json, options.quiet)
+        return
+    with contextlib.suppress(OSError):  # stdout may have been the terminal, too
+        _say_goodbye(collector, options.as_json, quiet=True)
+    raise SystemExit(HUNG_UP)
 
 
 def _check_usage(

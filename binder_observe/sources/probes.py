@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import mmap
 import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import wraps
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, ParamSpec, TypeVar
 
 from binder_observe.errors import ObserveError, UnsupportedError
 from binder_observe.events import SHRINKER_CALLBACK, TABLE, Kind
@@ -33,6 +35,8 @@ _RENAME: Final = "task_rename"  # the tracepoint, and its program
 # Spare programs behind the first one of each tracepoint. If one program misses a share m of the events, all four miss
 # m to the fourth power of them.
 _SPARES: Final = 3
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def probes_directory() -> Path:
@@ -76,8 +80,27 @@ def tracepoints_are_preemptible(btf: Btf, version: str) -> bool:
     return btf.has_struct("srcu_ctr") and "PREEMPT" in version
 
 
+def _asks_bcc(method: Callable[P, T]) -> Callable[P, T]:
+    """bcc raises whatever it likes; what it could do a moment ago fails for no reason that we could know of."""
+
+    @wraps(method)
+    def ask(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return method(*args, **kwargs)
+        except ObserveError:
+            raise
+        except Exception as error:
+            raise ObserveError(
+                f"bcc failed while the probes were attached ({type(error).__name__}: {error}); start it again"
+            ) from error
+
+    return ask
+
+
 class Probes:
     """The compiled programs with their maps. Attached by `attach()`; `close()` leaves nothing behind.
+
+    Once attached, every method raises ObserveError where bcc fails.
 
     The filters have the names and contexts of `selection`; its pids, which may be of another namespace, they get from
     `add_owner()`.
@@ -203,6 +226,7 @@ class Probes:
         self._links.append(int(self._bpf.raw_tracepoint_fds.pop(tracepoint.encode())))
         return int(loaded.fd)
 
+    @_asks_bcc
     def detach(self) -> None:
         """Stops new events; what is in the ring stays readable."""
         while self._links:
@@ -211,11 +235,16 @@ class Probes:
             self._bpf.detach_kprobe_event(event)
 
     def close(self) -> None:
-        self.detach()
+        with suppress(ObserveError):  # the end of this process closes what bcc cannot
+            self.detach()
         while self._programs:
             os.close(self._programs.pop())
-        self._bpf.cleanup()
+        try:
+            self._bpf.cleanup()
+        except Exception:
+            atexit.unregister(self._bpf.cleanup)  # it would fail there again
 
+    @_asks_bcc
     def walk_step(self) -> Step:
         """Reads the states of up to 32 pages into the ring; after DONE the next walk begins.
 
@@ -223,6 +252,7 @@ class Probes:
         """
         return Step(self._run("snapshot"))
 
+    @_asks_bcc
     def find_process(self, pid: int, *, inner: bool) -> tuple[int, str] | None:
         """(pid in the initial namespace, comm) of the process that has this pid there, or `inner`: in our namespace.
 
@@ -246,20 +276,24 @@ class Probes:
                     raise UnsupportedError(_why(f"cannot load the program {name} ({error})", said)) from error
         return run_once(self._on_demand[name])
 
+    @_asks_bcc
     def add_owner(self, pid: int) -> None:
         """One more of the selected owners, by its pid in the initial namespace."""
         self._bpf["owners"][ctypes.c_uint32(pid)] = ctypes.c_uint8(1)
         now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         self._bpf["widened"][ctypes.c_uint32(0)] = ctypes.c_uint64(now)
 
+    @_asks_bcc
     def remove_owner(self, pid: int) -> None:
         """What is known to be this owner's is followed further; nothing new is."""
         del self._bpf["owners"][ctypes.c_uint32(pid)]
 
+    @_asks_bcc
     def widened_ns(self) -> int:
         """When somebody new came to fit the selection: a name was given, or an owner added (CLOCK_BOOTTIME); or 0."""
         return int(self._bpf["widened"][ctypes.c_uint32(0)].value) if self._selection else 0
 
+    @_asks_bcc
     def any_selected(self) -> bool:
         """Whether any alloc was seen that is selected."""
         return bool(self._bpf["last_number"][ctypes.c_uint32(0)].value)
@@ -269,6 +303,7 @@ class Probes:
         """The ring buffer map's file descriptor and its size in bytes."""
         return int(self._bpf["ring"].map_fd), self._ring_bytes
 
+    @_asks_bcc
     def description(self, number: int) -> tuple[int, int, int, str, str] | None:
         """(owner pid, mapping pages, pages_high, comm, context) of an alloc."""
         try:
@@ -280,6 +315,7 @@ class Probes:
             bytes(found.comm.text).decode(errors="replace"), bytes(found.context.text).decode(errors="replace"),
         )  # fmt: skip
 
+    @_asks_bcc
     def forget(self, number: int) -> None:
         """Drops the description of a released alloc."""
         try:
@@ -287,11 +323,13 @@ class Probes:
         except KeyError:
             return
 
+    @_asks_bcc
     def lost_totals(self) -> tuple[int, int]:
         """Events lost so far, exactly: for want of room in the ring, and in the table of allocs."""
         table = self._bpf["lost"]
         return int(table.sum(ctypes.c_uint32(0)).value), int(table.sum(ctypes.c_uint32(1)).value)
 
+    @_asks_bcc
     def missed(self) -> int:
         """Events that no program was run for so far; one too many now and then, while a spare is about to take it."""
         missed = sum(_recursion_misses(fd) for fd in self._first.values())
@@ -300,6 +338,7 @@ class Probes:
         table = self._bpf["rescued"]
         return missed - sum(int(table.sum(ctypes.c_uint32(kind)).value) for kind in self._first)
 
+    @_asks_bcc
     def lost_by_alloc(self) -> dict[int, tuple[int, bool]]:
         """Per alloc number: events lost so far, and whether it is released."""
         found = {int(k.number): (int(k.lost), False) for k in self._bpf["allocs"].values() if k.number}

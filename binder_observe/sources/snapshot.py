@@ -74,7 +74,7 @@ def binder_procs(kallsyms: Path = Path("/proc/kallsyms")) -> int:
         raise UnsupportedError(f"{kallsyms} has no symbol binder_procs")
     address = int(found[1], 16)
     if not address:
-        raise UnsupportedError(f"{kallsyms} hides addresses (kernel.kptr_restrict)")
+        raise UnsupportedError(f"{kallsyms} hides addresses (no CAP_SYSLOG, or kernel.kptr_restrict)")
     return address
 
 

@@ -28,6 +28,7 @@ from binder_observe.top.widgets import Detail, Line, ProcessTable
 
 POLL_S: Final = 0.05
 GRACE_S: Final = 1.0
+HUNG_UP: Final = 128 + signal.SIGHUP  # exit status
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -82,6 +83,7 @@ class TopApp(App[None]):
         self.view = View()
         self.shown: Frame | None = None
         self.frozen = False
+        self.hung_up = False
         self._what = what
         self._leave = leave
         self._told: tuple[Saving | None, list[str]] = (None, [])
@@ -110,6 +112,7 @@ class TopApp(App[None]):
     def hang_up(self) -> None:
         """The terminal is gone. Textual can wait for ever to write to it, so the process ends by itself when all that
         was seen is kept and the source is closed."""
+        self.hung_up = True
         self.exit()
         threading.Thread(target=self._end_without_terminal, name="hang-up", daemon=True).start()
 
@@ -117,7 +120,7 @@ class TopApp(App[None]):
         self.collector.stop()
         self.collector.join()
         time.sleep(GRACE_S)  # for the ordinary way out
-        os._exit(128 + signal.SIGHUP)
+        os._exit(HUNG_UP)
 
     def look(self) -> None:
         """Takes over what the collector has made since the last look."""

@@ -17,10 +17,10 @@ from tests.kernels.session import Session
 def boots(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Future[Session]]]:
-    """The boots that the selected tests ask for, a guest to a processor: an emulator uses one."""
+    """The boots that the selected tests ask for, all at once: guests that take turns leave a processor idle in the end."""
     wanted = {item.callspec.params.get("booted") for item in request.session.items if hasattr(item, "callspec")}
     directory = tmp_path_factory.mktemp("kernel")
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(len(session.GENERATIONS)) as pool:
         yield {k: pool.submit(session.run, k, directory / k) for k in session.GENERATIONS if k in wanted}
 
 

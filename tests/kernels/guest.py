@@ -258,7 +258,7 @@ def _numba_variables() -> dict[str, str]:
 
 @functools.cache
 def _compile_ahead() -> None:
-    """Compiles the tracker here: in a guest that takes 50 s."""
-    command = [sys.executable, "-c", "import binder_observe.observation"]
+    """Compiles here what observers have compiled: in a guest the tracker alone takes 50 s."""
+    command = [sys.executable, "-c", "import binder_observe.commands.observe"]
     environment = {**os.environ, **_numba_variables()}
     subprocess.run(command, cwd=PROJECT, env=environment, check=False, capture_output=True)

@@ -13,18 +13,18 @@ from binder_observe.simulator.random_requests import random_requests
 from tests.kernels import guest, kernels, workload
 
 GENERATIONS: Final = {"6.1": "6.1", "6.12": "6.8", "7": "6.14"}  # kernel -> generation of its allocator
-TIMEOUT: Final = 1200.0
+TIMEOUT: Final = 2100.0
 RANDOM_LISTS: Final = 100  # other ones on each kernel
 REQUESTS: Final = 60  # in each
 ATTACHES: Final = 24  # into traffic
 CHECKPOINTS: Final = ("before_reclaim", "after_reclaim", "after_exit", "after_close", "after_reopen", "end")
 
-# What lets an observer come and go beside a list: the list stops where it is told to.
 PID_MAX: Final = 700
 SHORT_LISTS: Final = 18  # one after the other...
 SHORT_LIVED: Final = 60  # ...each with so many processes that open binder, call once and end
 FEW_LISTS: Final = 5  # after so many the observer's memory is looked at the first time
 
+# What lets an observer come and go beside a list: the list stops where it is told to.
 _HOLD: Final = "\ntouch done\nwait leave\n"
 _LISTS: Final = ("known", "mixed", "owner", "flood", "filters", "inner", "later", "skips")
 
@@ -173,6 +173,10 @@ sleep 2
 kill -KILL $O; wait $O; echo $? >$R/killed.status
 count OFF killed
 leftovers killed
+
+# watched, as a service, and ended in every other way
+mkdir $R/watching
+python -m tests.kernels.watching $W $R/watching; echo $? >$R/watching.status
 """
 
 

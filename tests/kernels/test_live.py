@@ -187,7 +187,8 @@ def test_owner_opened_before_attach_is_followed(booted: Session) -> None:
 
 def test_what_cannot_be_read_is_said(booted: Session) -> None:
     notes = booted.json("owner")["notes"]
-    assert "page states cannot be read: /proc/kallsyms hides addresses (kernel.kptr_restrict)" in notes
+    why = "/proc/kallsyms hides addresses (no CAP_SYSLOG, or kernel.kptr_restrict)"
+    assert f"page states cannot be read: {why}" in notes
     assert any(note.startswith("pages from before attach unknown: ") for note in notes)
     assert not any("cannot be read" in note for note in booted.json("whole")["notes"])
 
