@@ -17,7 +17,7 @@ from tests.kernels.session import Session
 def boots(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Future[Session]]]:
-    """The boots that the selected tests ask for, all at once: guests that take turns leave a processor idle in the end."""
+    """The boots that the selected tests ask for, all at once: of guests in turns the last leaves processors idle."""
     wanted = {item.callspec.params.get("booted") for item in request.session.items if hasattr(item, "callspec")}
     directory = tmp_path_factory.mktemp("kernel")
     with ThreadPoolExecutor(len(session.GENERATIONS)) as pool:
