@@ -329,3 +329,14 @@ def test_the_report_grows_with_live_mappings_only() -> None:
     report = summarize(observation)
     assert len(report.processes) == released.MOST_RELEASED + 30
     assert len(observation._totals.counts().durations[0]) == 0
+
+
+@pytest.mark.checkout
+def test_the_documentation_tells_the_bounds() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "report.md").read_text()
+    for bound in (
+        released.MOST_RELEASED, released.MOST_NAMES, totals.MANY_SENDERS, totals.LISTED_SENDERS,
+        2 * reclaims.MOST_RECLAIMERS,
+    ):  # fmt: skip
+        assert f" {bound:,} " in text
+    assert f"last {MAX_COMMS:,}" in (Path(__file__).parents[1] / "docs" / "probes.md").read_text()

@@ -114,6 +114,7 @@ count OFF flood
 touch $R/flood/leave; wait $L
 
 # processes that come and go, under a limit that makes the kernel use their pids again and again
+M=$(cat /proc/sys/kernel/pid_max)
 echo {pid_max} >/proc/sys/kernel/pid_max
 echo 'p:long/release binder_alloc_deferred_release alloc=%di:x64' >>$T/kprobe_events
 echo 'hist:keys=alloc' >$T/events/long/release/trigger
@@ -130,8 +131,8 @@ kill -INT $O; wait $O; echo $? >$R/long.status
 count OFF long
 cat $T/events/long/release/hist >$R/long.released
 echo '!hist:keys=alloc' >$T/events/long/release/trigger
-echo >$T/kprobe_events
-echo 4194304 >/proc/sys/kernel/pid_max
+echo '-:long/release' >>$T/kprobe_events
+echo $M >/proc/sys/kernel/pid_max
 
 # request lists one after the other, every tracepoint of the class
 observe lists -j --latency -o $R/lists.arrows
