@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -62,7 +64,7 @@ def top(
     from binder_observe.files import check_absent
     from binder_observe.recording import RecordingWriter
     from binder_observe.top import collector as collecting
-    from binder_observe.top.app import HUNG_UP, TopApp
+    from binder_observe.top.app import TopApp
 
     check_absent(output, force)
     notes: Callable[[], tuple[str, ...]] = tuple
@@ -97,23 +99,25 @@ def top(
     collector = collecting.Collector(
         source, clock, interval_s=options.interval, notes=notes, whole=writer, duration_s=options.duration
     )
-    app = TopApp(collector, what, playback=playback, leave=options.duration is not None)
+
+    def hung_up() -> None:
+        _say_goodbye_to_nobody(collector, options.as_json)
+        os._exit(128 + signal.SIGHUP)
+
+    app = TopApp(collector, what, playback=playback, leave=options.duration is not None, hung_up=hung_up)
     collector.start()
     try:
         app.run()
     finally:
         collector.stop()
         collector.join()
+    if app.ending is not None:
+        app.ending.join()
     if collector.error is not None:
         raise collector.error
     if app.return_code:
         raise SystemExit(app.return_code)  # textual has printed the traceback
-    if not app.hung_up:
-        _say_goodbye(collector, options.as_json, options.quiet)
-        return
-    with contextlib.suppress(OSError):  # stdout may have been the terminal, too
-        _say_goodbye(collector, options.as_json, quiet=True)
-    raise SystemExit(HUNG_UP)
+    _say_goodbye(collector, options.as_json, options.quiet)
 
 
 def _check_usage(
@@ -153,3 +157,10 @@ def _say_goodbye(collector: Collector, as_json: bool, quiet: bool) -> None:
             click.echo(saved(collector.saving, frame.begin_ns), err=True)
     if as_json:
         write_report(frame.report, as_json)
+
+
+def _say_goodbye_to_nobody(collector: Collector, as_json: bool) -> None:
+    """stderr was the terminal that is gone; stdout may have been, too."""
+    with contextlib.suppress(OSError):
+        _say_goodbye(collector, as_json, quiet=True)
+        sys.stdout.flush()

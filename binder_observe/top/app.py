@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import ClassVar, Final
 
@@ -27,8 +28,6 @@ from binder_observe.top.text import count
 from binder_observe.top.widgets import Detail, Line, ProcessTable
 
 POLL_S: Final = 0.05
-GRACE_S: Final = 1.0
-HUNG_UP: Final = 128 + signal.SIGHUP  # exit status
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -36,7 +35,8 @@ class TopApp(App[None]):
     """Shows the frames of a collector until the user has seen enough.
 
     `what` is observed; `playback` is the collector's source when it is a recording. With `leave` the end of the source
-    is the end of the app, too. A failure of the source always is; the caller finds it in `collector.error`.
+    is the end of the app, too. A failure of the source always is; the caller finds it in `collector.error`. When the
+    terminal is gone, `hung_up` is called in a thread, `ending`, once the collector has ended, to end the process.
     """
 
     ENABLE_COMMAND_PALETTE = False
@@ -75,7 +75,15 @@ class TopApp(App[None]):
         Binding("ctrl+c", "quit", show=False, priority=True),
     ]
 
-    def __init__(self, collector: Collector, what: str, *, playback: Playback | None = None, leave: bool = False):
+    def __init__(
+        self,
+        collector: Collector,
+        what: str,
+        *,
+        playback: Playback | None = None,
+        leave: bool = False,
+        hung_up: Callable[[], object] = lambda: None,
+    ) -> None:
         super().__init__(ansi_color=True)  # the terminal's own colours; without it NO_COLOR gives black on black
         self.theme = "ansi-dark"
         self.collector = collector
@@ -83,7 +91,8 @@ class TopApp(App[None]):
         self.view = View()
         self.shown: Frame | None = None
         self.frozen = False
-        self.hung_up = False
+        self.ending: threading.Thread | None = None
+        self._hung_up = hung_up
         self._what = what
         self._leave = leave
         self._told: tuple[Saving | None, list[str]] = (None, [])
@@ -110,17 +119,17 @@ class TopApp(App[None]):
         self.look()
 
     def hang_up(self) -> None:
-        """The terminal is gone. Textual can wait for ever to write to it, so the process ends by itself when all that
-        was seen is kept and the source is closed."""
-        self.hung_up = True
+        """The terminal is gone. Textual can wait for ever to write to it, so this way out does not depend on it."""
         self.exit()
-        threading.Thread(target=self._end_without_terminal, name="hang-up", daemon=True).start()
+        if self.ending is not None:
+            return
+        self.ending = threading.Thread(target=self._end_without_terminal, name="hang-up", daemon=True)
+        self.ending.start()
 
     def _end_without_terminal(self) -> None:
         self.collector.stop()
         self.collector.join()
-        time.sleep(GRACE_S)  # for the ordinary way out
-        os._exit(HUNG_UP)
+        self._hung_up()
 
     def look(self) -> None:
         """Takes over what the collector has made since the last look."""

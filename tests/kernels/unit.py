@@ -19,6 +19,14 @@ UNIT: Final = PROJECT / "docs" / NAME
 _UNITS: Final = Path("/run/units")
 _TARGETS: Final = ("sysinit", "basic", "shutdown", "multi-user")
 _COMMAND: Final = Path("/usr/local/bin/binder-observe")
+# No other units, nothing that makes units, and what it says in systemd.log and on the console.
+_ENVIRONMENT: Final = {
+    "container": "guest",
+    "SYSTEMD_UNIT_PATH": str(_UNITS),
+    "SYSTEMD_GENERATOR_PATH": "/nonexistent",
+    "SYSTEMD_ENVIRONMENT_GENERATOR_PATH": "/nonexistent",
+    "SYSTEMD_LOG_TARGET": "console",
+}
 # What differs from the unit: where things are, what is expensive here, and somebody who looks over its shoulder.
 _HERE: Final = """\
 [Service]
@@ -60,7 +68,7 @@ class Service:
         with (results / "systemd.log").open("w") as log:
             self._systemd = subprocess.Popen(
                 [*namespaces, str(SYSTEMD), "--system", f"--unit={NAME}", "--show-status=false"],
-                env={"container": "guest", "SYSTEMD_UNIT_PATH": str(_UNITS), "SYSTEMD_LOG_TARGET": "console"},
+                env=_ENVIRONMENT,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

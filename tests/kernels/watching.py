@@ -141,6 +141,7 @@ def unit(w: Watching) -> None:
 def top(w: Watching) -> None:
     """The screen at two quiet moments, and `q`."""
     o = w.observer("top", "top", "-j", "-o", str(w.results / "top.arrows"), terminal=True)
+    o.until(lambda: "not checked" in o.screen)
     known = w.known("shown", stops=True)
 
     def look(moment: str) -> None:
@@ -285,13 +286,13 @@ def _fail_when(gone: Path) -> None:
 
 def _open_to_all(path: Path) -> None:
     """Nobody must be able to read the checkout; in a guest nothing of this lasts."""
-    for directory in path.parents:
+    for directory in (path, *path.parents):
         directory.chmod(directory.stat().st_mode | 0o055)
 
 
 def main() -> None:
-    for path in (PROJECT / "x", Path(sys.prefix) / "x", Path(sys.prefix).resolve() / "x"):
-        _open_to_all(path)
+    for place in (PROJECT, sys.prefix, sys.base_prefix):
+        _open_to_all(Path(place).resolve())
     subprocess.run(["busybox", "ifconfig", "lo", "up"], check=True)
     for name in _AHEAD:
         importlib.import_module(f"binder_observe.{name}")
