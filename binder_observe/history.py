@@ -39,6 +39,27 @@ class History:
     end_ns: int
 
 
+class _Rows:
+    """An array that grows in place: pieces joined in the end would be there twice."""
+
+    def __init__(self, dtype: np.dtype[np.void]) -> None:
+        self._rows = np.zeros(0, dtype=dtype)
+        self._used = 0
+
+    def add(self, more: NDArray[np.void]) -> None:
+        used = self._used + len(more)
+        if used > len(self._rows):
+            self._rows.resize(used + used // 4, refcheck=False)  # nobody else has seen it yet
+        self._rows[self._used : used] = more
+        self._used = used
+
+    def end(self, last: NDArray[np.void]) -> NDArray[np.void]:
+        """All of them; nothing can be added any more."""
+        self.add(last)
+        self._rows.resize(self._used, refcheck=False)
+        return self._rows
+
+
 def collect(meta: Meta, batches: Iterable[EventBatch], notes: Callable[[], tuple[str, ...]] = tuple) -> History:
     """Everything from the batches of one source; `notes()` is asked after the last one.
 
@@ -47,8 +68,7 @@ def collect(meta: Meta, batches: Iterable[EventBatch], notes: Callable[[], tuple
     observation = Observation(meta)
     released: list[AllocState] = []
     comms: dict[int, str] = {}
-    lives, spans = [np.zeros(0, dtype=LIFE)], [np.zeros(0, dtype=SPAN)]
-    installs = [np.zeros(0, dtype=INSTALL)]
+    lives, spans, installs = _Rows(LIFE), _Rows(SPAN), _Rows(INSTALL)
     first_ns: int | None = None
     for batch in batches:
         if first_ns is None and len(batch):
@@ -58,9 +78,9 @@ def collect(meta: Meta, batches: Iterable[EventBatch], notes: Callable[[], tuple
                 comms[int(batch.tgid[row])] = batch.names[row]
         for done in observation.feed(batch):
             released += done.allocs
-            lives.append(done.lives)
-            spans.append(done.spans)
-            installs.append(done.installs)
+            lives.add(done.lives)
+            spans.add(done.spans)
+            installs.add(done.installs)
     tracker = observation.tracker
     begin_ns = tracker.attach_ns if tracker.attach_ns is not None else first_ns
     return History(
@@ -68,9 +88,9 @@ def collect(meta: Meta, batches: Iterable[EventBatch], notes: Callable[[], tuple
         report=summarize(observation, notes()),
         allocs=tuple(sorted([*released, *tracker.allocs()], key=lambda s: s.alloc)),
         comms=comms,
-        lives=np.concatenate([*lives, tracker.alive()]),
-        spans=np.concatenate([*spans, tracker.open_spans()]),
-        installs=np.concatenate([*installs, tracker.open_installs()]),
+        lives=lives.end(tracker.alive()),
+        spans=spans.end(tracker.open_spans()),
+        installs=installs.end(tracker.open_installs()),
         begin_ns=tracker.end_ns if begin_ns is None else begin_ns,
         end_ns=tracker.end_ns,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from binder_observe.frames.fragmentation import df_fragmentation
 from binder_observe.frames.installs import df_install_latency, df_installs
 from binder_observe.frames.leaks import df_leaks
-from binder_observe.frames.lives import df_lifetimes, df_spans, window
+from binder_observe.frames.lives import df_lifetimes, df_spans, stays, window
 from binder_observe.frames.lru import df_lru_efficiency, df_refaults
 from binder_observe.frames.metadata import df_metadata
 from binder_observe.frames.pagemap import page_map
@@ -40,5 +40,6 @@ __all__ = [
     "df_spans",
     "df_survival",
     "page_map",
+    "stays",
     "window",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +13,7 @@ from binder_observe.history import History
 from binder_observe.rows import State
 
 NOT_MAPPED: Final = 255
+_STATES: Final = len(State)
 
 
 def page_map(h: History, alloc: int, columns: int = 600) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
@@ -31,23 +33,27 @@ def page_map(h: History, alloc: int, columns: int = 600) -> tuple[NDArray[np.int
     length = max(h.end_ns - h.begin_ns, columns)
     edges = np.array([h.begin_ns + i * length // columns for i in range(columns + 1)], dtype=np.int64)
 
-    spans = h.spans[h.spans["alloc"] == alloc]
-    since = np.clip(spans["since_ns"], edges[0], edges[-1])
-    until = np.clip(spans["until_ns"], edges[0], edges[-1])
-    some = until > since
-    spans, since, until = spans[some], since[some], until[some]
-    first = np.searchsorted(edges, since, side="right") - 1
-    last = np.searchsorted(edges, until, side="left") - 1  # the cells of the first and the last ns of each span
-
-    place = (spans["page"], spans["state"])
-    whole = np.zeros((state.mapping_pages, len(State), columns + 1), dtype=np.int64)  # cells that a span covers
-    np.add.at(whole, (*place, first + 1), 1)
-    np.add.at(whole, (*place, np.maximum(last, first + 1)), -1)
-    time = np.cumsum(whole, axis=2)[:, :, :columns] * np.diff(edges)
-    np.add.at(time, (*place, first), np.minimum(until, edges[first + 1]) - since)
-    over = last > first
-    np.add.at(time, (spans["page"][over], spans["state"][over], last[over]), (until - edges[last])[over])
-
-    states = time.argmax(axis=1).astype(np.uint8)
-    states[~time.any(axis=1)] = NOT_MAPPED
+    time = _time_in_cells(h.spans, alloc, edges, state.mapping_pages)
+    states = time.argmax(axis=2).astype(np.uint8)
+    states[~time.any(axis=2)] = NOT_MAPPED
     return edges, states
+
+
+@numba.njit(cache=True)
+def _time_in_cells(spans, alloc, edges, pages):  # type: ignore[no-untyped-def]  # compiled
+    """By page, cell and state, ns; the spans of a page pass over each cell once."""
+    time = np.zeros((pages, len(edges) - 1, _STATES), dtype=np.int64)
+    for i in range(len(spans)):
+        span = spans[i]
+        if span.alloc != alloc:
+            continue
+        since, until = max(span.since_ns, edges[0]), min(span.until_ns, edges[-1])
+        if since >= until:
+            continue
+        cell = np.searchsorted(edges, since, side="right") - 1
+        while since < until:
+            end = min(until, edges[cell + 1])
+            time[span.page, cell, span.state] += end - since
+            since = end
+            cell += 1
+    return time

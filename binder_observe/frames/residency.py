@@ -8,15 +8,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from binder_observe.events import Kind
+from binder_observe.errors import ObserveError
 from binder_observe.frames.columns import Columns, allocs, comm_of, keys, numbers, of_history, pid_or_na, places, ratio
 from binder_observe.frames.lives import STATES
+from binder_observe.frames.steps import step_function, thinned
 from binder_observe.history import History
 from binder_observe.rows import State
 
 
 @of_history
-def df_residency(h: History, by: Literal["alloc", "pid", "all"] = "alloc") -> pd.DataFrame:
+def df_residency(h: History, by: Literal["alloc", "pid", "all"] = "alloc", cells: int | None = None) -> pd.DataFrame:
     """How many pages are in which state, as an exact step function.
 
     One row a change: the counts hold from `ts_ns` to the next row's. What is mapped is the sum of the four; after
@@ -25,36 +26,28 @@ def df_residency(h: History, by: Literal["alloc", "pid", "all"] = "alloc") -> pd
     - by "alloc": pid UInt32, comm category, context category, alloc uint32, sorted by alloc, ts_ns;
       by "pid": pid, comm of the owner, all of its allocs together, sorted by pid, ts_ns; by "all": no key column
     - ts_ns int64, CLOCK_BOOTTIME; active, lru, free, unknown int32: pages
+
+    `cells`, for pictures of long recordings: leaves out rows that could not be seen if the observation were drawn in so
+    many columns. Of each group and column those stay that have the least and the greatest number of pages active,
+    active or on the LRU, unknown, and of these three together, and the last one. Raises ObserveError for no cell.
     """
-    group = _groups(h, by)
-    spans, at = h.spans, group[places(numbers(h.allocs), h.spans["alloc"])]
-    stays = spans["ended"] != Kind.DETACH  # what goes on at the end does not leave
-    last = int(spans["until_ns"].max(initial=h.end_ns))  # clocks of two CPUs can differ by a little
-    groups = np.unique(group)
-
-    ts = np.concatenate([spans["since_ns"], spans["until_ns"][stays], np.full(len(groups), last)])
-    key = np.concatenate([at, at[stays], groups])
-    state = np.concatenate([spans["state"], spans["state"][stays], np.zeros(len(groups), dtype=np.uint8)])
-    step = np.repeat(np.array([1, -1, 0], dtype=np.int8), [len(spans), stays.sum(), len(groups)])
-
-    order = np.lexsort((ts, key))
-    ts, key = ts[order], key[order]
-    new = np.ones(len(ts), dtype=np.bool_)  # the first row of each moment of a group
-    new[1:] = (ts[1:] != ts[:-1]) | (key[1:] != key[:-1])
-    moment = np.cumsum(new) - 1
-    ts, key = ts[new], key[new]
-    counts = np.zeros((len(ts), len(State)), dtype=np.int32)
-    np.add.at(counts, (moment, state[order]), step[order])
-
-    changed = counts.any(axis=1) | (ts == last)
-    counts = np.cumsum(counts, axis=0, dtype=np.int32)
-    first = np.searchsorted(key, groups)
-    before = np.concatenate([np.zeros((1, len(State)), dtype=np.int32), counts])[first]  # left over from other groups
-    counts = (counts - before[np.searchsorted(groups, key)])[changed]
+    if cells is not None and cells < 1:
+        raise ObserveError(f"a time cut into {cells} cells: it needs at least one")
+    numbered = numbers(h.allocs)
+    keyed, group_of = np.unique(_groups(h, by), return_inverse=True)
+    group = np.zeros(int(numbered.max(initial=0)) + 1, dtype=np.int32)
+    group[numbered] = group_of
+    pages = np.zeros(len(group) + 1, dtype=np.int64)
+    pages[numbered + 1] = [s.mapping_pages for s in h.allocs]
+    last = int(h.spans["until_ns"].max(initial=h.end_ns))  # clocks of two CPUs can differ by a little
+    place, ts, counts = step_function(h.spans, group, len(keyed), np.cumsum(pages), last)
+    if cells is not None:
+        seen = thinned(place, ts, counts, h.begin_ns, max((last - h.begin_ns) // cells, 1))
+        place, ts, counts = place[seen], ts[seen], counts[seen]
     return pd.DataFrame(
         {
-            **_group_columns(h, by, key[changed]),
-            "ts_ns": ts[changed],
+            **_group_columns(h, by, keyed[place]),
+            "ts_ns": ts,
             **{s.name.lower(): counts[:, s] for s in STATES},
         }
     )

@@ -92,23 +92,30 @@ def df_quantiles(
 _NOBODY: Final = (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.bool_))
 
 
+_BIRTH: Final = np.zeros(1, dtype=np.int64)
+
+
 def _curve(entry: Ages, duration: Ages, ended: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
     """The product limit of one group; a row for each age at which somebody ended or was censored, and for 0."""
-    ages = np.union1d(duration, [0])
-    durations = np.sort(duration)
-    gone = np.searchsorted(durations, ages, side="left")  # before each age
+    both = np.sort(duration << 1 | ~ended)  # one sort of plain numbers is far quicker than one by two columns
+    durations, censored = both >> 1, both & 1
+    gone = np.flatnonzero(np.diff(durations, prepend=-1))  # before each age
+    ages = durations[gone]
+    if not len(ages) or ages[0]:
+        ages, gone = np.concatenate([_BIRTH, ages]), np.concatenate([_BIRTH, gone])
     removed = np.diff(gone, append=len(durations))
     # who is there from birth is at risk at age 0, too
     late = np.sort(entry[entry > 0])
     at_risk = len(durations) - gone - (len(late) - np.searchsorted(late, ages, side="left"))
-    ends = np.bincount(np.searchsorted(ages, duration[ended]), minlength=len(ages))
+    ends = removed - np.diff(np.append(0, np.cumsum(censored))[np.append(gone, len(durations))])
     with np.errstate(divide="ignore", invalid="ignore"):
         survival = np.cumprod(1 - ends / np.maximum(at_risk, 1))
         variance = np.cumsum(np.where(ends > 0, ends / (at_risk * (at_risk - ends)), 0.0))
-        spread = np.exp(Z95 * np.sqrt(variance) / np.log(survival))  # below 1
+        log = np.log(survival)
+        spread = np.exp(Z95 * np.sqrt(variance) / log)  # below 1
         none = (survival == 1) | (survival == 0)
-        low = np.where(none, np.nan, survival ** (1 / spread))
-        high = np.where(none, np.nan, survival**spread)
+        low = np.where(none, np.nan, np.exp(log / spread))
+        high = np.where(none, np.nan, np.exp(log * spread))
     return {
         "duration_ns": ages,
         "at_risk": at_risk,

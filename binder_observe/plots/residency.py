@@ -87,7 +87,7 @@ def _lines(frame: pd.DataFrame, ax: Axes, key: str, origin_ns: int, most: int) -
     if rest:
         at_ns, pages = total([(times[groups[k]], held[groups[k]]) for k in rest])
         if style.dwarfs(pages.max(), held.max()):
-            legend.note(f"{len(rest)} others not shown:\nup to {pages.max():,.0f} together")
+            legend.note(f"{len(rest)} others not shown:\nup to about {pages.max():,.0f} together")
         else:
             draw(at_ns, pages, f"{len(rest)} others together", color=style.GREY, linestyle=":", zorder=1)
     legend.draw(ax)

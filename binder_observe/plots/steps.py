@@ -23,9 +23,11 @@ def decimate(x: Floats, y: Floats, points: int = POINTS) -> NDArray[np.intp]:
     width = (x[-1] - x[0]) or 1.0
     column = np.minimum(((x - x[0]) / width * columns).astype(np.intp), columns - 1)
     begins = np.flatnonzero(np.diff(column, prepend=-1))
-    by_height = np.lexsort((y, column))  # least first, in each column
-    ends = np.append(begins[1:], n) - 1
-    return np.unique(np.concatenate([[0], by_height[begins], by_height[ends], ends]))
+    ends = np.append(begins[1:], n)
+    parts = [(begin, y[begin:end]) for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
+    least = [begin + part.argmin() for begin, part in parts]
+    greatest = [begin + len(part) - 1 - part[::-1].argmax() for begin, part in parts]
+    return np.unique(np.concatenate([[0], least, greatest, ends - 1]))
 
 
 def total(parts: list[tuple[NDArray[np.int64], Floats]]) -> tuple[NDArray[np.int64], Floats]:

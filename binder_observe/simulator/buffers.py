@@ -70,7 +70,8 @@ def binder_insert_free_buffer(alloc: BinderAlloc, new_buffer: BinderBuffer) -> N
         side = LEFT if new_size < size else RIGHT
         node = node.child[side]
     rb_link_node(new_buffer, parent, side, root)
-    rb_insert_color(new_buffer, root)
+    if parent is None or parent.red:  # below a black one rb_insert_color() has nothing to do
+        rb_insert_color(new_buffer, root)
 
 
 def sanitized_size(data_size: int, offsets_size: int, extra_buffers_size: int) -> int:
@@ -81,7 +82,7 @@ def sanitized_size(data_size: int, offsets_size: int, extra_buffers_size: int) -
     total = (data_size + 7 & ~7) + (offsets_size + 7 & ~7) + (extra_buffers_size + 7 & ~7)
     if total > SIZE_MAX:
         return 0
-    return max(total, 8)
+    return total if total > 8 else 8
 
 
 def _best_fit(alloc: BinderAlloc, size: int) -> BinderBuffer | None:
@@ -133,22 +134,6 @@ def debug_low_async_space_locked(alloc: BinderAlloc, pid: int) -> bool:
     return not said_before
 
 
-def _own_pages(alloc: BinderAlloc, buffer: BinderBuffer, size: int) -> tuple[int, int]:
-    """The pages that a buffer of `size` bytes at the start of the free `buffer` has to itself, [start, end).
-
-    The first is somebody's unless we begin it, and the last is when the free buffer ends in it.
-    """
-    following = buffer.next
-    next_used_page = alloc.buffer_size if following is None else following.user_data
-    kernel = alloc.kernel
-    page_mask = kernel.page_mask
-    round_up = kernel.page_size - 1
-    return (
-        buffer.user_data + round_up & page_mask,
-        min(next_used_page & page_mask, buffer.user_data + size + round_up & page_mask),
-    )
-
-
 def binder_alloc_new_buf_locked(
     alloc: BinderAlloc, buffer: BinderBuffer, start: int, end: int, size: int, is_async: bool, pid: int
 ) -> None:
@@ -157,7 +142,7 @@ def binder_alloc_new_buf_locked(
     following = buffer.next
     if buffer.user_data + size != (alloc.buffer_size if following is None else following.user_data):
         _split(alloc, buffer, size)
-    if diff.split_install:
+    if diff.split_install and start < end:
         binder_lru_freelist_del(alloc, start, end)
     rb_erase(buffer, alloc.free_buffers)
     buffer.free = False
@@ -181,7 +166,7 @@ def binder_alloc_new_buf(
     generator: best fit, up to 6.7 the pages, and the rest.
     """
     kernel = alloc.kernel
-    if not binder_alloc_is_mapped(alloc):
+    if not alloc.mapped:  # binder_alloc_is_mapped()
         return -ESRCH
     size = sanitized_size(data_size, offsets_size, extra_buffers_size)
     if not size:
@@ -204,7 +189,16 @@ def binder_alloc_new_buf(
     if buffer is None:
         lock.unlock()
         return -ENOSPC
-    start, end = _own_pages(alloc, buffer, size)
+    # The pages that the buffer has to itself, [start, end): the first is somebody's unless we begin it, and the last is
+    # when the free buffer ends in it.
+    page_mask = kernel.page_mask
+    round_up = kernel.page_size - 1
+    following = buffer.next
+    next_used_page = (alloc.buffer_size if following is None else following.user_data) & page_mask
+    start = buffer.user_data + round_up & page_mask
+    end = buffer.user_data + size + round_up & page_mask
+    if end > next_used_page:
+        end = next_used_page
     if not split_install:
         ret = yield from binder_update_page_range(alloc, start, end)
         if ret == 0 and binder_alloc_buffer_size(alloc, buffer) != size and kernel.strikes("no_buffer"):
@@ -226,21 +220,12 @@ def binder_alloc_new_buf(
         first = buffer.user_data >> shift
         last = buffer.user_data + size - 1 >> shift
         # A look before the call saves a generator when all are installed, as they mostly are.
-        if None in pages[first : last + 1]:
+        if not all(pages[first : last + 1]):
             ret = yield from binder_install_buffer_pages(alloc, first, last)
             if ret:
                 yield from binder_alloc_free_buf(alloc, buffer)
                 return ret
     return buffer
-
-
-def buffer_start_page(alloc: BinderAlloc, buffer: BinderBuffer) -> int:
-    return buffer.user_data & alloc.kernel.page_mask
-
-
-def prev_buffer_end_page(alloc: BinderAlloc, buffer: BinderBuffer) -> int:
-    """The page of the last byte before `buffer`: where the one before it ends."""
-    return buffer.user_data - 1 & alloc.kernel.page_mask
 
 
 def binder_delete_free_buffer(alloc: BinderAlloc, buffer: BinderBuffer) -> None:
@@ -251,14 +236,15 @@ def binder_delete_free_buffer(alloc: BinderAlloc, buffer: BinderBuffer) -> None:
     following = buffer.next
     assert prev is not None
     assert prev.free
-    page_size = alloc.kernel.page_size
-    start_page = buffer_start_page(alloc, buffer)
+    kernel = alloc.kernel
+    page_mask = kernel.page_mask
+    start_page = buffer.user_data & page_mask  # buffer_start_page()
     if (
         buffer.user_data != start_page
-        and prev_buffer_end_page(alloc, prev) != start_page
-        and (following is None or buffer_start_page(alloc, following) != start_page)
+        and prev.user_data - 1 & page_mask != start_page  # prev_buffer_end_page(): of the byte before `prev`
+        and (following is None or following.user_data & page_mask != start_page)
     ):
-        binder_lru_freelist_add(alloc, start_page, start_page + page_size)
+        binder_lru_freelist_add(alloc, start_page, start_page + kernel.page_size)
     prev.next = following
     if following is not None:
         following.prev = prev

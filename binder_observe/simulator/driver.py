@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from errno import ESRCH
+from typing import Any
 
 from binder_observe.events import Kind
 from binder_observe.simulator.alloc import (
@@ -57,7 +58,7 @@ class Process:
         self.task = Task(tgid, tgid, comm, cpu)
         self.mm = Mm(kernel.scheduler)
         self.files: list[BinderProc] = []
-        self.exited = False
+        self.exited: Any = False  # a bool, as `BinderProc.is_dead`
         self.busy = 0  # its threads inside an ioctl: it cannot be gone before they are out
         kernel.trace.describe(Kind.PROCESS, 0, 0, comm, self.task)
 
@@ -73,7 +74,7 @@ class BinderProc:
         self.context = context
         self.alloc = BinderAlloc(self.kernel, opener.task, opener.mm)
         self.holders = 0  # processes that have the file open
-        self.is_dead = False
+        self.is_dead: Any = False  # a bool; mypy must not conclude that it stays the same while its reader yields
         self.tmp_ref = 0
         # One-way transactions in the order sent; the first is the one being handled. One node stands for all.
         self.async_todo: deque[BinderBuffer] = deque()
@@ -101,10 +102,6 @@ def inherit(child: Process, parent: Process) -> None:
         child.files.append(proc)
 
 
-def _died(proc: BinderProc) -> bool:
-    return proc.is_dead
-
-
 def binder_transaction(
     sender: Process, target: BinderProc, data_size: int, offsets_size: int, extra_size: int, oneway: bool
 ) -> Steps[BinderBuffer | int]:
@@ -112,7 +109,7 @@ def binder_transaction(
 
     When the target dies before the work is queued, the sender frees the buffer again.
     """
-    if _died(target):
+    if target.is_dead:
         return -ESRCH
     kernel = target.kernel
     target.tmp_ref += 1
@@ -122,7 +119,7 @@ def binder_transaction(
     if not isinstance(buffer, int):
         if kernel.scheduler.passes(COPY_NS):
             yield
-        if _died(target):
+        if target.is_dead:
             yield from binder_alloc_free_buf(alloc, buffer)
             buffer = -ESRCH
         elif not oneway:
@@ -133,14 +130,14 @@ def binder_transaction(
             target.async_todo.append(buffer)
     sender.busy -= 1
     target.tmp_ref -= 1
-    if target.tmp_ref == 0 and _died(target):
+    if target.tmp_ref == 0 and target.is_dead:
         yield from _binder_free_proc(target)
     return buffer
 
 
 def binder_free_buf(freer: Process, proc: BinderProc, buffer: BinderBuffer) -> Steps[int]:
     """BC_FREE_BUFFER by a thread of `freer`; a one-way buffer lets the next one-way transaction be delivered."""
-    if _died(proc) or binder_alloc_prepare_to_free(proc.alloc, buffer.user_data) is not buffer:
+    if proc.is_dead or binder_alloc_prepare_to_free(proc.alloc, buffer.user_data) is not buffer:
         return -ESRCH
     freer.busy += 1
     proc.tmp_ref += 1
@@ -158,7 +155,7 @@ def binder_free_buf(freer: Process, proc: BinderProc, buffer: BinderBuffer) -> S
     lock.unlock()
     freer.busy -= 1
     proc.tmp_ref -= 1
-    if proc.tmp_ref == 0 and _died(proc):
+    if proc.tmp_ref == 0 and proc.is_dead:
         yield from _binder_free_proc(proc)
     return 0
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush, heappushpop
 from typing import Final, TypeAlias, TypeVar
 
 from binder_observe.simulator.trace import EVENT_NS, Task, Trace
@@ -30,11 +30,18 @@ NEVER: Final = 1 << 62
 class Thread:
     """A generator and the task it runs as."""
 
-    __slots__ = ("steps", "task")
+    __slots__ = ("resume", "task")
 
     def __init__(self, task: Task, steps: Steps[None]) -> None:
         self.task = task
-        self.steps = steps
+        self.resume = steps.__next__
+
+
+def _nothing() -> Steps[None]:
+    yield
+
+
+_END: Final = Thread(Task(0, 0, "nobody"), _nothing())
 
 
 class Scheduler:
@@ -53,12 +60,11 @@ class Scheduler:
     def passes(self, ns: int) -> bool:
         """`ns` pass for the running thread; True: it must yield, because somebody else is due first."""
         trace = self._trace
-        row = len(trace.rows)
-        then = trace.row_zero_ns + row * EVENT_NS + ns
+        log = trace.log
+        then = trace.zero_ns + len(log) * EVENT_NS + ns
         if then < self._next_due:  # trace.advance_to(then), written out: nothing is called more often
-            trace.row_zero_ns += ns
-            trace.jump_rows.append(row)
-            trace.jump_times.append(then)
+            log.append(-then)
+            trace.zero_ns += ns - EVENT_NS
             return False
         self._resume_at = then
         return True
@@ -70,7 +76,12 @@ class Scheduler:
 
     def wake(self, thread: Thread, delay_ns: int = 0) -> None:
         """`thread` is due in `delay_ns`; for new threads and blocked ones."""
-        self._push(self._trace.now + delay_ns, thread)
+        trace = self._trace
+        at = trace.zero_ns + len(trace.log) * EVENT_NS + delay_ns  # trace.now, written out
+        self._serial += 1
+        heappush(self._due, (at, self._serial, thread))
+        if at < self._next_due:
+            self._next_due = at
 
     def spawn(self, task: Task, steps: Steps[None], delay_ns: int = 0) -> Thread:
         thread = Thread(task, steps)
@@ -88,37 +99,47 @@ class Scheduler:
         """The thread that runs; None outside `run()`."""
         return self._running
 
-    def _push(self, at: int, thread: Thread) -> None:
-        self._serial += 1
-        heappush(self._due, (at, self._serial, thread))
-        if at < self._next_due:
-            self._next_due = at
-
     @property
     def next_due(self) -> int:
         """When the next thread is due, ns; NEVER when all are blocked or done."""
         return self._next_due
 
-    def run(self, until_ns: int, max_rows: int) -> None:
-        """Runs threads until none is due before `until_ns` or `max_rows` rows wait in the trace."""
+    def run(self, until_ns: int, max_entries: int) -> None:
+        """Runs threads until none is due before `until_ns` or `max_entries` wait in the trace's log."""
         due = self._due
         trace = self._trace
-        rows = trace.rows
-        while due and due[0][0] < until_ns and len(rows) < max_rows:
-            at, _, thread = heappop(due)
-            now = trace.row_zero_ns + len(rows) * EVENT_NS
-            # Whose turn it is to yield to: the next thread, or the end of this slice.
-            self._next_due = due[0][0] if due and due[0][0] < until_ns else until_ns
+        log = trace.log
+        append = log.append
+        end = (until_ns, -1, _END)  # stands among the threads, before those that are due at the same time
+        heappush(due, end)
+        entry = heappop(due)
+        while entry is not end and len(log) < max_entries:
+            at, _, thread = entry
+            self._next_due = due[0][0]  # whose turn it is to yield to
             self._running = thread
-            # The thread before did not look at the clock while it emitted: it may be later than `at`.
-            trace.switch_to(thread.task, at if at > now else now)
+            # trace.switch_to(), written out. The thread before did not look at the clock while it emitted: it may be
+            # later than `at`.
+            now = trace.zero_ns + len(log) * EVENT_NS
+            if at < now:
+                at = now
+            task = trace.current = thread.task
+            append(task.mark)
+            append(-at)
+            trace.zero_ns = at - len(log) * EVENT_NS
             try:
-                next(thread.steps)
+                thread.resume()
             except StopIteration:
+                entry = heappop(due)
                 continue
-            if self._resume_at != NEVER:
+            if self._resume_at == NEVER:
+                entry = heappop(due)
+            else:
                 self._serial += 1
-                heappush(due, (self._resume_at, self._serial, thread))
+                entry = heappushpop(due, (self._resume_at, self._serial, thread))
+        if entry is not end:  # enough is waiting in the log
+            heappush(due, entry)
+            due.remove(end)
+            heapify(due)
         self._running = None
         self._next_due = due[0][0] if due else NEVER
 

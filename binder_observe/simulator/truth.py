@@ -1,8 +1,8 @@
 """What really happened to each page, written down by the model itself where its state changes.
 
 This is the judge of everything that only sees the events: it is told of states by the allocator's functions, never by
-the event log; from the log it takes row numbers, to say when. An install counts from the row of its first
-ALLOC_PAGE_END, because until that nobody outside can know of it; a park, reuse or reclaim from its own `_START` row;
+the event log; from the log it takes the numbers of entries, to say when. An install counts from its first
+ALLOC_PAGE_END, because until that nobody outside can know of it; a park, reuse or reclaim from its own `_START`;
 a release ends all lives at RELEASE_END, and what is parked inside it is teardown and opens no span.
 """
 
@@ -42,8 +42,8 @@ class Life:
 
 
 @dataclass(slots=True)
-class _Rows:
-    """A life in row numbers."""
+class _Entries:
+    """A life in entries of the log."""
 
     alloc: int
     page: int
@@ -58,39 +58,40 @@ class Truth:
 
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
-        self._open: dict[tuple[int, int], _Rows] = {}
-        self._done: list[_Rows] = []
+        self._open: dict[tuple[int, int], _Entries] = {}
+        self._done: list[_Entries] = []
         self._releasing: set[int] = set()
+        self._entries: list[NDArray[np.int64]] = []
         self._ts: list[NDArray[np.int64]] = []
         self.final: dict[int, tuple[bytes, int]] = {}
         """(page states, pages_high) of each released alloc, just before its release."""
 
-    def _last_row(self) -> int:
-        return self._trace.row - 1
+    def _last(self) -> int:
+        return self._trace.entry - 1
 
     # Called by the allocator where the state of a page changes.
 
     def installed(self, alloc: BinderAlloc, index: int) -> None:
-        self._open[alloc.number, index] = _Rows(alloc.number, index)
+        self._open[alloc.number, index] = _Entries(alloc.number, index)
 
     def announced(self, alloc: BinderAlloc, index: int) -> None:
         """An ALLOC_PAGE_END was emitted; the first one dates the birth."""
         life = self._open[alloc.number, index]
         if life.birth is None:
-            life.birth = self._last_row()
+            life.birth = self._last()
             life.spans.append(("active", life.birth))
 
     def parked(self, alloc: BinderAlloc, index: int) -> None:
         if alloc.number not in self._releasing:
-            self._open[alloc.number, index].spans.append(("lru", self._last_row()))
+            self._open[alloc.number, index].spans.append(("lru", self._last()))
 
     def reused(self, alloc: BinderAlloc, index: int) -> None:
-        self._open[alloc.number, index].spans.append(("active", self._last_row()))
+        self._open[alloc.number, index].spans.append(("active", self._last()))
 
     def reclaimed(self, alloc: BinderAlloc, index: int) -> None:
         life = self._open.pop((alloc.number, index))
         life.ended = "reclaimed"
-        life.end = self._last_row()
+        life.end = self._last()
         self._done.append(life)
 
     def release_start(self, alloc: BinderAlloc) -> None:
@@ -102,28 +103,34 @@ class Truth:
         for key in [key for key in self._open if key[0] == alloc.number]:
             life = self._open.pop(key)
             life.ended = "released"
-            life.end = self._last_row()
+            life.end = self._last()
             self._done.append(life)
 
     # Called by whoever takes the batches.
 
     def timestamps(self, batch: EventBatch) -> None:
-        """Keeps the times of a batch of the trace, in the order in which they were taken."""
+        """Keeps the times of the batch that was last taken from the trace."""
+        self._entries.append(self._trace.row_entries)
         self._ts.append(batch.ts_ns)
 
     def lives(self) -> list[Life]:
         """Every life that the events taken so far can know of, by alloc, page and birth."""
-        ts = np.concatenate(self._ts) if self._ts else np.empty(0, dtype=np.int64)
+        ts = np.concatenate([np.empty(0, dtype=np.int64), *self._ts])
+        entries = np.concatenate([np.empty(0, dtype=np.int64), *self._entries])
+
+        def when(entry: int) -> int:
+            return int(ts[np.searchsorted(entries, entry)])
+
         lives = [
             Life(
-                rows.alloc,
-                rows.page,
-                int(ts[rows.birth]),
-                tuple((state, int(ts[row])) for state, row in rows.spans),
-                rows.ended,
-                None if rows.end is None else int(ts[rows.end]),
+                life.alloc,
+                life.page,
+                when(life.birth),
+                tuple((state, when(entry)) for state, entry in life.spans),
+                life.ended,
+                None if life.end is None else when(life.end),
             )
-            for rows in (*self._done, *self._open.values())
-            if rows.birth is not None
+            for life in (*self._done, *self._open.values())
+            if life.birth is not None
         ]
         return sorted(lives, key=lambda life: (life.alloc, life.page, life.birth_ns))

@@ -53,8 +53,16 @@ class _Member:
         self.looper: Thread | None = None  # set while it sleeps
 
 
-def _gone(member: _Member) -> bool:
-    return member.process.exited
+def _choose(members: list[_Member], sender: _Member, random: Random) -> _Member | None:
+    """One of those alive, None when there is nobody else; alone, it costs no random number."""
+    count = len(members)
+    if count == 1:
+        member = members[0]
+    elif not count:
+        return None
+    else:
+        member = members[int(random.random() * count)]
+    return None if member is sender else member
 
 
 class Workload:
@@ -172,16 +180,6 @@ class Workload:
 
     # Traffic.
 
-    def _target(self, traffic: Traffic, sender: _Member, random: Random) -> _Member | None:
-        members = self._alive[traffic.to]
-        count = len(members)
-        if count == 1:
-            return None if members[0] is sender else members[0]
-        if not count:
-            return None
-        member = members[int(random.random() * count)]
-        return None if member is sender else member
-
     def _stop_ns(self, traffic: Traffic) -> int:
         """When a thread that starts now has sent enough."""
         burst_ends = self.kernel.trace.now + round(traffic.burst_s * SECOND)
@@ -189,11 +187,13 @@ class Workload:
 
     def _calls(self, client: _Member, traffic: Traffic, random: Random) -> Steps[None]:
         """One thread that calls, waits for the reply, keeps it for a while, and pauses."""
-        kernel = self.kernel
-        scheduler = kernel.scheduler
+        trace = self.kernel.trace
+        scheduler = self.kernel.scheduler
+        passes, become = scheduler.passes, scheduler.become
         outcomes = self.outcomes
         client_process = client.process
         client_proc = client.procs[traffic.context]
+        servers = self._alive[traffic.to]
         assert scheduler.running is not None
         client_task = scheduler.running.task
         stop_ns = self._stop_ns(traffic)
@@ -203,14 +203,15 @@ class Workload:
         extra_bytes = traffic.extra_bytes
         leak = traffic.leak
         while True:
-            if scheduler.passes(intervals[int(uniform() * QUANTILES)]):
+            if passes(intervals[int(uniform() * QUANTILES)]):
                 yield
-            if _gone(client) or kernel.trace.now >= stop_ns:
+            if client_process.exited or trace.now >= stop_ns:
                 return
-            server = self._target(traffic, client, random)
+            server = _choose(servers, client, random)
             if server is None:
                 outcomes["nobody"] += 1
                 continue
+            server_process = server.process
             server_proc = server.procs[traffic.context]
             buffer = yield from binder_transaction(
                 client_process,
@@ -224,66 +225,74 @@ class Workload:
                 outcomes[f"call {buffer}"] += 1
                 continue
 
-            while not server.idle and server.threads == POOL_THREADS and not _gone(server):
+            idle = server.idle
+            while not idle and server.threads == POOL_THREADS and not server_process.exited:
                 waiter = scheduler.blocks()
                 assert waiter is not None
                 server.queue.append(waiter)
                 yield
-            if server.idle:
-                server_task = server.idle.pop()
+            if idle:
+                server_task = idle.pop()
             else:
                 server.threads += 1
-                server_task = self._thread_of(server.process)
-            if scheduler.passes(WAKE_NS + handle_us[int(uniform() * QUANTILES)]):
+                server_task = self._thread_of(server_process)
+            if passes(WAKE_NS + handle_us[int(uniform() * QUANTILES)]):
                 yield
-            if server_proc.is_dead or _gone(server):
+            if server_proc.is_dead or server_process.exited:
                 outcomes["call died"] += 1
                 continue
-            scheduler.become(server_task)
+            become(server_task)
             # libbinder frees the request before it replies (IPCThreadState::executeCommand(), BR_TRANSACTION).
             if not (leak and uniform() < leak):
-                yield from binder_free_buf(server.process, server_proc, buffer)
+                yield from binder_free_buf(server_process, server_proc, buffer)
             reply: BinderBuffer | int = yield from binder_transaction(
-                server.process, client_proc, reply_bytes[int(uniform() * QUANTILES)], 0, 0, False
+                server_process, client_proc, reply_bytes[int(uniform() * QUANTILES)], 0, 0, False
             )
-            server.idle.append(server_task)
+            idle.append(server_task)
             if server.queue:
                 scheduler.wake(server.queue.popleft())
             if isinstance(reply, int):
                 outcomes[f"reply {reply}"] += 1
-                scheduler.become(client_task)
+                become(client_task)
                 continue
             outcomes["call"] += 1
-            if scheduler.passes(WAKE_NS + hold_us[int(uniform() * QUANTILES)]):
+            if passes(WAKE_NS + hold_us[int(uniform() * QUANTILES)]):
                 yield
-            scheduler.become(client_task)
-            if _gone(client):
+            become(client_task)
+            if client_process.exited:
                 return
             if not (leak and uniform() < leak):
                 yield from binder_free_buf(client_process, client_proc, reply)
 
     def _oneways(self, client: _Member, traffic: Traffic, random: Random) -> Steps[None]:
         """One thread that sends and does not wait."""
-        kernel = self.kernel
-        scheduler = kernel.scheduler
+        trace = self.kernel.trace
+        scheduler = self.kernel.scheduler
+        passes = scheduler.passes
         outcomes = self.outcomes
+        client_process = client.process
+        servers = self._alive[traffic.to]
         stop_ns = self._stop_ns(traffic)
+        uniform = random.random
+        intervals, handle_us = traffic.interval_us, traffic.handle_us
+        data_bytes, objects, extra_bytes = traffic.data_bytes, traffic.objects, traffic.extra_bytes
+        leak = traffic.leak
         while True:
-            if scheduler.passes(draw(traffic.interval_us, random)):
+            if passes(intervals[int(uniform() * QUANTILES)]):
                 yield
-            if _gone(client) or kernel.trace.now >= stop_ns:
+            if client_process.exited or trace.now >= stop_ns:
                 return
-            server = self._target(traffic, client, random)
+            server = _choose(servers, client, random)
             if server is None:
                 outcomes["nobody"] += 1
                 continue
             server_proc = server.procs[traffic.context]
             buffer = yield from binder_transaction(
-                client.process,
+                client_process,
                 server_proc,
-                draw(traffic.data_bytes, random),
-                8 * draw(traffic.objects, random),
-                draw(traffic.extra_bytes, random),
+                data_bytes[int(uniform() * QUANTILES)],
+                8 * objects[int(uniform() * QUANTILES)],
+                extra_bytes[int(uniform() * QUANTILES)],
                 True,
             )
             if isinstance(buffer, int):
@@ -292,8 +301,8 @@ class Workload:
             outcomes["oneway"] += 1
             if buffer.oneway_spam_suspect:
                 outcomes["oneway spam suspect"] += 1
-            kept = bool(traffic.leak) and random.random() < traffic.leak
-            server.todo.append((server_proc, buffer, draw(traffic.handle_us, random), kept))
+            kept = bool(leak) and uniform() < leak
+            server.todo.append((server_proc, buffer, handle_us[int(uniform() * QUANTILES)], kept))
             if server.looper is not None:
                 scheduler.wake(server.looper, WAKE_NS)
                 server.looper = None
@@ -301,20 +310,22 @@ class Workload:
     def _looper(self, server: _Member) -> Steps[None]:
         """The receiver's side of one-way work: one at a time, in order."""
         scheduler = self.kernel.scheduler
+        passes = scheduler.passes
+        process, todo = server.process, server.todo
         while True:
-            while not server.todo:
-                if server.process.exited:
+            while not todo:
+                if process.exited:
                     return
                 server.looper = scheduler.blocks()
                 yield
-            proc, buffer, handle_ns, kept = server.todo.popleft()
-            if scheduler.passes(handle_ns):
+            proc, buffer, handle_ns, kept = todo.popleft()
+            if passes(handle_ns):
                 yield
-            if server.process.exited:
+            if process.exited:
                 return
             # One kept for good stops the queue: what comes after it is never delivered, so cannot be freed.
             if not kept:
-                yield from binder_free_buf(server.process, proc, buffer)
+                yield from binder_free_buf(process, proc, buffer)
 
     # Others.
 

@@ -18,7 +18,7 @@ from binder_observe.simulator.truth import Truth
 from binder_observe.simulator.workload import SECOND, Workload
 from binder_observe.sources import Generation, Meta
 
-BATCH_ROWS: Final = 1 << 16
+BATCH_ENTRIES: Final = 1 << 18  # of the trace's log; about a third of them are events
 TICK_NS: Final = 50_000_000  # in real time a batch comes this often, empty or not
 
 
@@ -87,7 +87,7 @@ class SimulatorSource:
             until_ns = end_ns
             if self._realtime:
                 until_ns = min(end_ns, trace.now + TICK_NS)
-            scheduler.run(until_ns, BATCH_ROWS)
+            scheduler.run(until_ns, BATCH_ENTRIES)
             if self._realtime:
                 if trace.now < until_ns and scheduler.next_due >= until_ns:
                     trace.advance_to(until_ns)

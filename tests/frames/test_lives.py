@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from binder_observe.errors import ObserveError
 from binder_observe.events import EventBatch
-from binder_observe.frames.lives import df_lifetimes, df_spans, window
+from binder_observe.frames.lives import df_lifetimes, df_spans, stays, window
 from binder_observe.history import History, collect
+from binder_observe.rows import State
 from binder_observe.sources.simulator import SimulatorSource
 from tests.build import META, attach, batch, install, mapped, park, reclaim
 from tests.frames.brute import replay
@@ -48,6 +49,19 @@ def test_spans(case: tuple[EventBatch, History]) -> None:
         for s in expected.spans
     ]  # fmt: skip
     assert rows(df_spans(h)) == sorted(spans, key=lambda s: (s[8], s[3], s[4]))
+
+
+@settings(max_examples=50)
+@given(histories())
+def test_stays(case: tuple[EventBatch, History]) -> None:
+    events, h = case
+    expected = replay(events)
+    for state in State:
+        durations = [
+            (s.state, s.until_ns - s.since_ns, s.began not in _UNKNOWN_STARTS, s.ended not in ("lost", "detach"))
+            for s in expected.spans if s.state == state.name.lower()
+        ]  # fmt: skip
+        assert sorted(rows(stays(h, state))) == sorted(durations)
 
 
 def test_lifetimes_of_a_scenario() -> None:

@@ -6,11 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from binder_observe.errors import ObserveError
 from binder_observe.events import EventBatch
 from binder_observe.frames.residency import df_page_seconds, df_residency
 from binder_observe.history import History, collect
 from binder_observe.sources.simulator import SimulatorSource
+from tests.build import META
 from tests.frames.brute import Replay, replay
 from tests.frames.recordings import histories
 from tests.frames.tables import key, rows, task
@@ -55,6 +58,39 @@ def test_residency(by: By, case: tuple[EventBatch, History]) -> None:
     elif expected.mappings:
         steps = list(counted(expected, list(expected.mappings)))
     assert rows(frame) == steps
+
+
+def heights(row: Any) -> tuple[int, int, int, int]:
+    """What a picture may draw."""
+    return row.active, row.active + row.lru, row.unknown, row.active + row.lru + row.unknown
+
+
+@settings(max_examples=50)
+@given(histories(), st.sampled_from(["alloc", "all"]), st.integers(1, 30))
+def test_fewer_rows_look_the_same_in_columns(case: tuple[EventBatch, History], by: By, cells: int) -> None:
+    _, h = case
+    every, few = df_residency(h, by), df_residency(h, by, cells)
+    width_ns = max((max(every["ts_ns"], default=h.end_ns) - h.begin_ns) // cells, 1)
+    for frame in (every, few):
+        frame["cell"] = (frame["ts_ns"] - h.begin_ns) // width_ns
+    groups = ["cell"] if by == "all" else ["alloc", "cell"]
+    drawn = dict(tuple(few.groupby(groups)))
+    assert len(few) <= 9 * len(drawn)
+    for key_of_group, rows_of_cell in every.groupby(groups):
+        shown = drawn.pop(key_of_group)
+        assert set(shown.itertuples(index=False)) <= set(rows_of_cell.itertuples(index=False))
+        assert shown.iloc[-1].tolist() == rows_of_cell.iloc[-1].tolist()
+        all_heights, seen = (
+            list(zip(*map(heights, rows.itertuples(index=False)), strict=True)) for rows in (rows_of_cell, shown)
+        )
+        for expected, got in zip(all_heights, seen, strict=True):
+            assert (min(got), max(got)) == (min(expected), max(expected))
+    assert not drawn
+
+
+def test_no_cells() -> None:
+    with pytest.raises(ObserveError, match="0 cells"):
+        df_residency(collect(META, []), cells=0)
 
 
 def page_time(frame: pd.DataFrame, state: str) -> pd.Series:

@@ -67,7 +67,7 @@ def test_others_are_the_sum_of_the_rest_at_any_time() -> None:
 def test_others_that_would_dwarf_the_largest_are_named_only() -> None:
     ax = draw("residency", make.residency(50))
     assert len(ax.lines) == style.LINES - 1
-    assert entries(ax)[-1].startswith("43 others not shown:\nup to ")
+    assert entries(ax)[-1].startswith("43 others not shown:\nup to about ")
 
 
 def test_a_million_changes_make_a_small_picture_that_misses_no_extreme() -> None:

@@ -63,7 +63,7 @@ def test_among_threads_at_every_step(name: str, generation: Any) -> None:
     steps = 0
     while steps < 400:
         # As few as a thread can run before it is overtaken.
-        kernel.scheduler.run(NEVER, len(kernel.trace.rows) + 1)
+        kernel.scheduler.run(NEVER, len(kernel.trace.log) + 1)
         kernel.check_conservation()
         steps += 1
     assert kernel.memory.pages_allocated > 0

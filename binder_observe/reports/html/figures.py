@@ -97,9 +97,13 @@ def _legend_below(ax: Axes, canvas: Canvas) -> None:
     )  # fmt: skip
 
 
+def _printable(line: str) -> str:
+    return line if line.isprintable() else "".join(c if c.isprintable() else "?" for c in line)
+
+
 def _inline(text: str, name: str) -> str:
     """Without what an SVG file has and a page has not: namespaces, a size in points, ids that nothing refers to."""
-    svg = ElementTree.fromstring("".join(c if c.isprintable() or c == "\n" else "?" for c in text))
+    svg = ElementTree.fromstring("\n".join(map(_printable, text.split("\n"))))
     elements = list(svg.iter())
     for element in elements:
         element.tag = element.tag.rpartition("}")[2]

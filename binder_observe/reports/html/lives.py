@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -13,6 +14,7 @@ from binder_observe.reports.html import cells
 from binder_observe.reports.html.figures import picture
 from binder_observe.reports.html.page import Cell, Figure, Section, column, table
 from binder_observe.reports.html.pages import largest
+from binder_observe.rows import State
 
 CURVES: Final = 4  # processes with a survival curve of their own: more would hide each other
 
@@ -53,20 +55,19 @@ def _counted(h: History) -> str:
 
 
 def _curves(h: History) -> list[Figure]:
-    lives, spans = frames.df_lifetimes(h), frames.df_spans(h)
-    most = [p.state.alloc for p in largest(h)[:CURVES]]
-    of_most = lives[lives["alloc"].isin(most)]
-    wanted = [
-        ("life", "Whole lives", "from install until reclaim or release; all mappings together", lives, ()),
-        ("active", "Stays in use", "from install or reuse until parked", spans[spans["state"] == "active"], ()),
-        ("idle", "Stays on the LRU", "until reused, reclaimed or released", spans[spans["state"] == "lru"], ()),
-        ("processes", "Whole lives by process", "of the mappings that held most page-time", of_most, ("pid", "comm")),
+    lives = frames.df_lifetimes(h)
+    of_most = lives["alloc"].isin([p.state.alloc for p in largest(h)[:CURVES]])
+    wanted: list[tuple[str, str, str, Callable[[], pd.DataFrame], tuple[str, ...]]] = [
+        ("life", "Whole lives", "from install until reclaim or release; all mappings together", lambda: lives, ()),
+        ("active", "Stays in use", "from install or reuse until parked", lambda: frames.stays(h, State.ACTIVE), ()),
+        ("idle", "Stays on the LRU", "until reused, reclaimed or released", lambda: frames.stays(h, State.LRU), ()),
     ]
+    if len(h.report.processes) > 1:
+        what = "of the mappings that held most page-time"
+        wanted.append(("processes", "Whole lives by process", what, lambda: lives[of_most], ("pid", "comm")))
     figures = []
     for name, title, what, rows, by in wanted:
-        if by and len(h.report.processes) == 1:
-            continue
-        curve = frames.df_survival(rows, by=by)
+        curve = frames.df_survival(rows(), by=by)  # one after the other: each is as long as the recording
         if len(curve):
             figures.append(_curve(h, name, title, what, curve))
     return figures

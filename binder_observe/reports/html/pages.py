@@ -14,6 +14,7 @@ from binder_observe.reports.html.figures import picture
 from binder_observe.reports.html.page import Cell, Section, column, table
 
 MAPS: Final = 6
+CELLS: Final = 2000  # in the time of a picture: more than it has pixels from left to right
 
 COUNTS: Final = {
     "high": "high_watermark",
@@ -57,7 +58,7 @@ def largest(h: History) -> list[ProcessReport]:
 
 def residency(h: History) -> Section:
     overall = h.report.overall
-    together = frames.df_residency(h, by="all")
+    together = frames.df_residency(h, by="all", cells=CELLS)
     if not together[["active", "lru", "unknown"]].to_numpy().any():
         return Section("residency", "Residency over time", "No page was held.")
     figures = [
@@ -69,7 +70,7 @@ def residency(h: History) -> Section:
         )
     ]
     if len(h.report.processes) > 1:
-        each = frames.df_residency(h, by="alloc")
+        each = frames.df_residency(h, by="alloc", cells=CELLS)
         figures.append(
             picture(
                 h.meta.source,
