@@ -28,6 +28,7 @@ Status = Literal["ok", "missing", "optional-missing", "unknown"]
 Driver = Literal["c", "rust", "none"]
 
 _CAP_SYS_ADMIN, _CAP_PERFMON, _CAP_BPF = 21, 38, 39
+_PARANOID: Final = 2
 _MODPROBE: Final = "modprobe binder_linux devices=binder,hwbinder,vndbinder"
 _RELEASE: Final = "binder_alloc_deferred_release"
 _GENERATIONS: Final = {
@@ -195,6 +196,12 @@ def check_privilege(machine: Machine) -> Check:
     if effective >> _CAP_SYS_ADMIN & 1:
         return Check("privileges", title, "ok", "CAP_SYS_ADMIN")
     if effective >> _CAP_BPF & 1 and effective >> _CAP_PERFMON & 1:
+        # The kernel itself knows levels up to 2, which CAP_PERFMON passes. By a patch of Debian's and Ubuntu's
+        # ("security,perf: Allow further restriction of perf_event_open") only CAP_SYS_ADMIN counts above that.
+        level = machine.text("proc/sys/kernel/perf_event_paranoid").strip()
+        if level.isdigit() and int(level) > _PARANOID:
+            why = f"CAP_BPF and CAP_PERFMON, but with kernel.perf_event_paranoid={level} kprobes take CAP_SYS_ADMIN"
+            return Check("privileges", title, "missing", why, f"sysctl kernel.perf_event_paranoid={_PARANOID}")
         return Check("privileges", title, "ok", "CAP_BPF and CAP_PERFMON")
     lacks = "neither CAP_BPF with CAP_PERFMON nor CAP_SYS_ADMIN"
     if status.get("Uid") == "0":

@@ -93,9 +93,13 @@ def test_everything_in_place(root: Path) -> None:
     assert found["driver"] == "the C driver, a module"
 
 
-def as_user(capabilities: str) -> Callable[[Path], None]:
-    text = f"Uid:\t1000\t1000\t1000\t1000\nCapEff:\t{capabilities}\n"
-    return lambda root: write(root, "proc/self/status", text)
+def as_user(capabilities: str, paranoid: int | None = None) -> Callable[[Path], None]:
+    def change(root: Path) -> None:
+        write(root, "proc/self/status", f"Uid:\t1000\t1000\t1000\t1000\nCapEff:\t{capabilities}\n")
+        if paranoid is not None:
+            write(root, "proc/sys/kernel/perf_event_paranoid", f"{paranoid}\n")
+
+    return change
 
 
 def without(*paths: str) -> Callable[[Path], None]:
@@ -143,6 +147,10 @@ def builtin_without_btf(root: Path) -> None:
     [
         (as_user("0000000000000000"), "privileges", "missing", "not root", "sudo binder-observe doctor"),
         (as_user("000000c000000000"), "privileges", "ok", "CAP_BPF and CAP_PERFMON", None),
+        (as_user("000000c000000000", paranoid=2), "privileges", "ok", "CAP_BPF and CAP_PERFMON", None),
+        (as_user("000000c000000000", paranoid=3), "privileges", "missing", "kprobes take CAP_SYS_ADMIN",
+         "sysctl kernel.perf_event_paranoid=2"),
+        (as_user("0000000000200000", paranoid=4), "privileges", "ok", "CAP_SYS_ADMIN", None),
         (as_user("0000008000000000"), "privileges", "missing", "not root", "sudo binder-observe doctor"),
         (as_user("0000000000200000"), "privileges", "ok", "CAP_SYS_ADMIN", None),
         (lambda root: write(root, "proc/self/status", "Uid:\t0\t0\t0\t0\nCapEff:\t00000000a80425fb\n"),

@@ -20,7 +20,12 @@ from tests.kernels.workload import LISTS
 
 pytestmark = pytest.mark.kernel
 COUNTERS = ("installs", "reuses", "parks", "reclaims")
-_CAPABILITIES = {"CAP_SYSLOG": 34, "CAP_PERFMON": 38, "CAP_BPF": 39}  # include/uapi/linux/capability.h
+_CAPABILITIES = {
+    "CAP_SYS_ADMIN": 21,
+    "CAP_SYSLOG": 34,
+    "CAP_PERFMON": 38,
+    "CAP_BPF": 39,
+}  # include/uapi/linux/capability.h
 
 
 def predicted() -> dict[str, tuple[int, ...]]:
@@ -78,6 +83,7 @@ def assert_scraped(folder: Path, name: str, moment: str) -> str:
         ("export", 0),
         ("top", 0),
         ("hang_up", 129),
+        ("refused", 3),
         ("sigabrt", -6),
         ("sigsegv", -11),
         ("disk_full", 1),
@@ -160,6 +166,11 @@ def test_an_ordinary_user_with_two_capabilities_misses_only_what_was_before(watc
             "disk_full",
             r"cannot write to /run/small/events\.arrows: No space left on device; the [\d,]+ events recorded until then"
             r" are saved and readable, the [\d,]+ that came after them are not",
+        ),
+        (
+            "refused",
+            r"privileges: CAP_BPF and CAP_PERFMON, but with kernel\.perf_event_paranoid=3 kprobes take CAP_SYS_ADMIN;"
+            r" try: sysctl kernel\.perf_event_paranoid=2",
         ),
         ("bcc_gone", r"bcc failed while the probes were attached \(.*libbcc is gone\); start it again"),
     ],

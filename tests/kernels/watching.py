@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -188,6 +188,17 @@ def killed_by(w: Watching, number: signal.Signals, **more: Any) -> None:
     shutil.copyfile(path, w.results / f"{name}.arrows")
 
 
+def refused(w: Watching) -> None:
+    """Two capabilities are not enough where the distribution's kernel is more paranoid than the kernel itself."""
+    with _paranoid(3):
+        w.over(w.observer("refused", "record", "-o", "/run/refused.arrows", prepare=_as_nobody))
+
+
+def two_capabilities(w: Watching) -> None:
+    with _paranoid(2):
+        killed_by(w, signal.SIGABRT, prepare=_as_nobody)
+
+
 def disk_full(w: Watching) -> None:
     """The first events still found room."""
     path = Path("/run/small/events.arrows")
@@ -250,6 +261,15 @@ def _after(seconds: float) -> Callable[[], bool]:
     return lambda: time.monotonic() > end
 
 
+@contextlib.contextmanager
+def _paranoid(level: int) -> Iterator[None]:
+    path = Path("/proc/sys/kernel/perf_event_paranoid")
+    before = path.read_text()
+    path.write_text(str(level))
+    yield
+    path.write_text(before)
+
+
 def _no_core() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
@@ -302,7 +322,8 @@ def main() -> None:
         lambda: unit(w),
         lambda: top(w),
         lambda: hang_up(w),
-        lambda: killed_by(w, signal.SIGABRT, prepare=_as_nobody),
+        lambda: refused(w),
+        lambda: two_capabilities(w),
         lambda: killed_by(w, signal.SIGSEGV, prepare=_no_core),
         lambda: disk_full(w),
         lambda: bcc_gone(w),
