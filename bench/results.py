@@ -33,14 +33,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """What is held against a goal: a ratio of two rows (unit "×"), or a figure in its own unit.
+    """What is held against a goal: a ratio of two rows (unit "x"), or a figure in its own unit.
 
     `goal` is "≥ NUMBER" or "≤ NUMBER", or None where there is none; `met` says whether it was reached.
     """
 
     what: str
     value: float
-    unit: str = "×"
+    unit: str = "x"
     goal: str | None = None
     met: bool | None = None
 
@@ -51,7 +51,7 @@ def row(case: str, tool: str, unit: str, runs: Iterable[float]) -> Row:
     return Row(case, tool, median(figures), unit, figures)
 
 
-def ratio(what: str, value: float, goal: str | None = None, unit: str = "×") -> Ratio:
+def ratio(what: str, value: float, goal: str | None = None, unit: str = "x") -> Ratio:
     """A ratio, held against its goal."""
     if goal is None:
         return Ratio(what, value, unit)
