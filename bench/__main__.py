@@ -11,7 +11,7 @@ from typing import Final
 from bench.measure import WORK
 from bench.results import DIRECTORY
 
-NAMES: Final = ("lifetimes",)
+NAMES: Final = ("lifetimes", "reporting")
 
 
 def main() -> None:

@@ -23,13 +23,14 @@ TOOLS: Final[dict[str, tuple[str, tuple[bool, ...]]]] = {
 }
 
 WHAT: Final = """
-The same stream in memory, to one row for each page life: mapping, page, birth, end and how it ended, time in use and on
-the LRU, reuses, the process that installed it. The streams are scenarios of the simulator over and over, with the events
-that are probed by default and without losses, which is what the peers' queries can take. Every tool has one thread, and
-the data in its own form before the clock starts: numpy columns for the tracker, a table of its own for DuckDB, a frame
-for Polars, lists of integers for the loop. The peers use window functions over each page's events (`bench/peers/`). The
-lives of all are compared row by row. The tracker does more: it counts for each mapping, checks every transition, follows
-attempts to install, and with *spans* it also writes each stay in a state and each attempt, as a live observation does.
+The same stream in memory, to one row for each page life: mapping, page, birth, end and how it ended, time in use and
+on the LRU, reuses, the process that installed it. The streams are scenarios of the simulator over and over, with the
+events that are probed by default and without losses, which is what the peers' queries can take. Every tool has one
+thread, and the data in its own form before the clock starts: numpy columns for the tracker, a table of its own for
+DuckDB, a frame for Polars, lists of integers for the loop. The peers use window functions over each page's events
+(`bench/peers/`). The lives of all are compared row by row. The tracker does more: it counts for each mapping, checks
+every transition, follows attempts to install, and with *spans* it also writes each stay in a state and each attempt, as
+a live observation does.
 """
 
 

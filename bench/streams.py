@@ -90,8 +90,9 @@ def _mark(kind: Kind, ts_ns: int) -> EventBatch:
     return from_records(np.array([(ts_ns, kind, 0, 0, 0, 0, 0)], dtype=DTYPE))
 
 
-def record(path: Path, batches: Iterator[EventBatch], meta: Meta = META) -> None:
-    """A recording of the batches."""
+def record(path: Path, batches: Iterator[EventBatch], meta: Meta = META) -> int:
+    """Writes a recording of the batches; returns how many rows it has."""
     with RecordingWriter(path, meta, force=True) as writer:
         for batch in batches:
             writer.write(batch)
+    return writer.saved_events

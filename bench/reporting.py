@@ -1,0 +1,76 @@
+"""Recordings on disk to the JSON report, against DuckDB on the same file, and memory against the file's size."""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+from bench.measure import WORK, Run, child, command, in_turn
+from bench.results import Ratio, Result, Row, ratio, row
+
+SCENARIO: Final = "memory-pressure"
+SIZES: Final = (1_000_000, 10_000_000, 50_000_000)
+ROUNDS: Final = 3
+CORES: Final = 2
+COLUMNS: Final = (
+    "pid", "mapping_pages", "installs", "duplicate_installs", "refaults", "reuses", "parks", "reclaims", "released",
+    "active_ns", "lru_ns",
+)  # fmt: skip
+
+WHAT: Final = f"""
+`binder-observe report FILE --json`, from the start of the process to its end, on two cores. DuckDB (two threads) reads
+the same file, an Arrow stream that pyarrow decompresses for it, into a table of its own, and counts for each mapping:
+installs, duplicates, refaults, reuses, parks, reclaims, pages by state at the end, page-time in use and on the LRU. These
+are checked to be equal; for the report's quantiles, senders, reclaimers and findings DuckDB is not asked. The recordings
+are the scenario `{SCENARIO}` over and over. The clock is the one on the wall, because the peer can use both cores; the
+processor time is beside it.
+"""
+
+
+def ours(path: Path) -> Run:
+    return command([sys.executable, "-m", "binder_observe", "report", str(path), "--json", "--quiet"], cores=CORES)
+
+
+def check(report: dict[str, Any], peer: list[dict[str, Any]]) -> None:
+    """Raises AssertionError where DuckDB counts otherwise."""
+    found = {p["alloc"]: p for p in report["processes"]}
+    assert len(found) == len(peer), (len(found), len(peer))
+    for counted in peer:
+        process = found[counted["alloc"]]
+        for name in COLUMNS:
+            assert process[name] == counted[name], (name, process, counted)
+        assert (process["pages"]["active"], process["pages"]["lru"]) == (counted["active"], counted["lru"])
+
+
+def run(scale: float) -> Result:
+    rows: list[Row] = []
+    ratios: list[Ratio] = []
+    notes = []
+    peaks = []
+    for size in SIZES:
+        path = WORK / "report.arrows"
+        made = child("reporting.record", str(path), SCENARIO, round(size * scale)).figures
+        case = f"{made['events'] / 1e6:.1f} M events, {made['bytes'] / 1e6:.0f} MB"
+        tools = {"binder-observe": partial(ours, path)}
+        if size == SIZES[-1]:
+            tools["DuckDB"] = partial(child, "reporting.duckdb", str(path), CORES, cores=CORES)
+        runs = in_turn(ROUNDS, tools)
+        path.unlink()
+        for tool, found in runs.items():
+            rows.append(row(case, tool, "s", [r.wall_s for r in found]))
+            rows.append(row(case, tool, "s of CPU", [r.cpu_s for r in found]))
+            rows.append(row(case, tool, "MB at the peak", [r.peak_bytes / 1e6 for r in found]))
+        peaks.append(median(r.peak_bytes / 1e6 for r in runs["binder-observe"]))
+        if "DuckDB" in runs:
+            check(runs["binder-observe"][0].figures, json.loads(runs["DuckDB"][0].output))
+            notes.append(f"{case}: DuckDB's counts are the report's in every mapping.")
+            for what, figure, goal in (("time", "wall_s", "≥ 10"), ("processor time", "cpu_s", None)):
+                theirs, mine = (median(getattr(r, figure) for r in runs[t]) for t in ("DuckDB", "binder-observe"))
+                ratios.append(ratio(f"{what} against DuckDB, largest file", theirs / mine, goal))
+    ratios.append(ratio("peak memory, largest file", peaks[-1], "≤ 500", "MB"))
+    ratios.append(ratio("peak memory, largest file against smallest", peaks[-1] / peaks[0], "≤ 1.1"))
+    return Result("reporting", "Recording to report", WHAT, rows, ratios, notes)
