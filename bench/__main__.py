@@ -11,7 +11,7 @@ from typing import Final
 from bench.measure import WORK
 from bench.results import DIRECTORY
 
-NAMES: Final = ("lifetimes", "reporting")
+NAMES: Final = ("lifetimes", "reporting", "html", "growth", "hot_paths", "sizes", "simulator", "start")
 
 
 def main() -> None:

@@ -24,10 +24,10 @@ COLUMNS: Final = (
 WHAT: Final = f"""
 `binder-observe report FILE --json`, from the start of the process to its end, on two cores. DuckDB (two threads) reads
 the same file, an Arrow stream that pyarrow decompresses for it, into a table of its own, and counts for each mapping:
-installs, duplicates, refaults, reuses, parks, reclaims, pages by state at the end, page-time in use and on the LRU. These
-are checked to be equal; for the report's quantiles, senders, reclaimers and findings DuckDB is not asked. The recordings
-are the scenario `{SCENARIO}` over and over. The clock is the one on the wall, because the peer can use both cores; the
-processor time is beside it.
+installs, duplicates, refaults, reuses, parks, reclaims, pages by state at the end, page-time in use and on the LRU.
+These are checked to be equal; for the report's quantiles, senders, reclaimers and findings DuckDB is not asked. The
+recordings are the scenario `{SCENARIO}` over and over. The clock is the one on the wall, because the peer can use both
+cores; the processor time is beside it.
 """
 
 

@@ -81,6 +81,12 @@ def repeated(scenario: str, events: int) -> Iterator[EventBatch]:
     yield _mark(Kind.DETACH, origin + repetition * period)
 
 
+def whole(scenario: str) -> Iterator[EventBatch]:
+    """One run of the scenario with every kind of event that the simulator writes."""
+    with RecordingReader(simulated(scenario)) as reader:
+        yield from reader.batches()
+
+
 def _shifted(part: EventBatch, allocs: int, ns: int) -> EventBatch:
     alloc = np.where(part.alloc == 0, part.alloc, part.alloc + np.uint32(allocs))
     return replace(part, alloc=alloc, ts_ns=part.ts_ns + ns)
