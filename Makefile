@@ -1,13 +1,14 @@
 # make demo    a full report: of this machine where it can be observed, else of the simulator
 # make test    every test; boots real kernels where QEMU and the kernels can be had
 # make check   ruff and mypy
+# make bench   every comparison with other tools, and docs/performance.md from the results (NAMES="start sizes": some)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WHEEL_VENV := build/wheel-venv
 GUEST_PACKAGES := qemu-system-x86 busybox-static python3-bpfcc bpftool gcc libc6-dev kmod file zstd systemd
 
-.PHONY: setup demo test test-quick test-slow test-wheel test-kernels kernels check clean
+.PHONY: setup demo test test-quick test-slow test-wheel test-kernels kernels check bench clean
 
 setup: $(VENV)/.done
 
@@ -50,7 +51,7 @@ test-wheel: setup
 	$(BIN)/python -c "import site, pathlib; \
 	  pathlib.Path('$(WHEEL_VENV)/lib').glob('python*/site-packages').__next__().joinpath('dependencies.pth') \
 	  .write_text(site.getsitepackages()[0] + '\n')"
-	mkdir -p build/away && cp -r tests pyproject.toml build/away/
+	mkdir -p build/away && cp -r bench tests pyproject.toml build/away/
 	cd build/away && ../../$(WHEEL_VENV)/bin/python -m pytest -n auto -m 'not kernel and not slow and not browser and not checkout'
 
 # Fetches the kernels once; skipped with the reason where that cannot be, but under CI=true that is a failure.
@@ -60,6 +61,9 @@ kernels: setup
 
 test-kernels: kernels
 	$(BIN)/python -m pytest -m kernel
+
+bench: setup
+	$(BIN)/python -m bench $(NAMES)
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

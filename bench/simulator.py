@@ -55,9 +55,9 @@ def run(scale: float) -> Result:
     slowest = min(scenarios, key=lambda s: rates[s, "now"])
     ratios = [
         ratio(f"the slowest scenario, {slowest}", rates[slowest, "now"], "≥ 500000", "events a CPU second"),
-        ratio("against the earlier version, median of the scenarios", median(gains)),
-        ratio("against the earlier version, least gain", min(gains)),
-        ratio("against the earlier version, largest gain", max(gains)),
+        ratio("speed against the earlier version, median of the scenarios", median(gains)),
+        ratio("speed against the earlier version, least", min(gains)),
+        ratio("speed against the earlier version, most", max(gains)),
     ]
     again = all(len({f[s]["digest"] for f in figures["now"]}) == 1 for s in scenarios)
     notes = [

@@ -51,7 +51,11 @@ def run(scale: float) -> Result:
     ratios = [
         ratio("binder-observe --help", ours, "≤ 0.2", "s of CPU"),
         ratio("heavy modules imported for it", len(loaded), "≤ 0", "modules"),
-        *(ratio(f"against {name}", ours / took) for name, took in middle.items() if name in ("python -c pass", *PEERS)),
+        *(
+            ratio(f"its time, against that of {name}", ours / took)
+            for name, took in middle.items()
+            if name in ("python -c pass", *PEERS)
+        ),
     ]
     notes = [f"Looked for among the modules: {', '.join(HEAVY)}; found: {', '.join(loaded) or 'none'}."]
     return Result("start", "Start", WHAT, rows, ratios, notes)

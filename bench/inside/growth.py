@@ -22,7 +22,7 @@ STEP_NS: Final = 1_000
 
 def stream(events: int, processes: int) -> Iterator[EventBatch]:
     """Each process has one mapping, whose pages are all installed, then all parked, all reused, and so on."""
-    rows = [(0, Kind.ATTACH, 0, 0, 0, 0, 0, None)]
+    rows: list[tuple[int, int, int, int, int, int, int, str | None]] = [(0, Kind.ATTACH, 0, 0, 0, 0, 0, None)]
     for number in range(1, processes + 1):
         rows.append((0, Kind.PROCESS, 0, 0, 0, 1000 + number, 1000 + number, f"process{number}"))
         rows.append((0, Kind.MMAP, number, PAGES, 0, 1000 + number, 1000 + number, "binder"))
