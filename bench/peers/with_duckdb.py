@@ -33,14 +33,16 @@ FROM stays WHERE kind != 7 GROUP BY alloc, page, reclaim_row
 """
 
 
-# Counts of each mapping, in the JSON report's names. Only what its order tells of an event is looked up in a window: a
-# second install in a row of an installed page lost a race.
+# Counts of each process by name and context, in the JSON report's names. Only what its order tells of an event is
+# looked up in a window: a second install in a row of an installed page lost a race.
 REPORT: Final = """
 WITH releases AS (
     SELECT alloc, min(rowid) FILTER (kind = 11) AS release_row, max(ts_ns) FILTER (kind = 12) AS released_ns
     FROM events WHERE kind IN (11, 12) GROUP BY alloc
 ), mappings AS (
-    SELECT alloc, page AS mapping_pages, tgid AS pid FROM events WHERE kind = 25
+    SELECT alloc, page AS mapping_pages, tgid, name AS context FROM events WHERE kind = 25
+), names AS (
+    SELECT tgid, arg_max(name, rowid) AS comm FROM events WHERE kind = 26 GROUP BY tgid
 ), stays AS (
     SELECT ts_ns, kind, alloc, released_ns,
         lead(ts_ns) OVER of_page AS next_ns,
@@ -58,12 +60,13 @@ WITH releases AS (
         count(*) FILTER (kind = 7) AS reclaims,
         count(*) FILTER (next_ns IS NULL AND kind IN (2, 3)) AS active,
         count(*) FILTER (next_ns IS NULL AND kind = 5) AS lru,
-        sum(coalesce(next_ns, released_ns, {end_ns}) - ts_ns) FILTER (kind IN (2, 3))::BIGINT AS active_ns,
-        sum(coalesce(next_ns, released_ns, {end_ns}) - ts_ns) FILTER (kind = 5)::BIGINT AS lru_ns
+        sum(coalesce(next_ns, released_ns, {end_ns}) - ts_ns) FILTER (kind IN (2, 3)) AS active_ns,
+        sum(coalesce(next_ns, released_ns, {end_ns}) - ts_ns) FILTER (kind = 5) AS lru_ns
     FROM stays GROUP BY alloc
 )
-SELECT alloc, pid, mapping_pages, released_ns IS NOT NULL AS released, coalesce(columns(counts.* EXCLUDE alloc), 0)
-FROM mappings LEFT JOIN counts USING (alloc) LEFT JOIN releases USING (alloc) ORDER BY alloc
+SELECT comm, context, sum(mapping_pages)::BIGINT AS mapping_pages,
+    coalesce(sum(columns(counts.* EXCLUDE alloc)), 0)::BIGINT
+FROM mappings LEFT JOIN counts USING (alloc) LEFT JOIN names USING (tgid) GROUP BY comm, context
 """
 
 
@@ -81,13 +84,13 @@ def lives(connection: Any, end_ns: int) -> Any:
 
 
 def report(path: str, threads: int) -> list[dict[str, Any]]:
-    """Counts of each mapping in a recording, which pyarrow decompresses on the way into a table."""
+    """Counts of each process in a recording, which pyarrow decompresses on the way into a table."""
     import pyarrow as pa
 
     connection = connect(threads)
     with pa.ipc.open_stream(path) as stream:
         connection.register("stream", stream)
-        connection.execute("CREATE TABLE events AS SELECT ts_ns, kind, alloc, page, tgid FROM stream")
+        connection.execute("CREATE TABLE events AS SELECT ts_ns, kind, alloc, page, tgid, name FROM stream")
     [(end_ns,)] = connection.execute("SELECT max(ts_ns) FROM events").fetchall()
     rows: list[dict[str, Any]] = connection.sql(REPORT.format(end_ns=end_ns)).to_arrow_table().to_pylist()
     return rows
