@@ -257,11 +257,18 @@ static __always_inline void remember(struct known *known, u32 page, u8 kind)
 {
 	u32 tid = bpf_get_current_pid_tgid();
 	u64 id = identity(page, kind);
+	u64 *last;
 
-	if (is_install(kind))
-		last_install.update(&tid, &id);
-	else
+	if (!is_install(kind)) {
 		known->last = id;
+		return;
+	}
+	/* In place where the task is known: an update takes a lock and a new element, which doubles the cost of an event. */
+	last = last_install.lookup(&tid);
+	if (last)
+		*last = id;
+	else
+		last_install.update(&tid, &id);
 }
 
 static __always_inline void spare(u64 alloc, u32 page, u8 kind)
