@@ -104,17 +104,17 @@ def main() -> None:
     arguments = parser.parse_args()
     os.environ["TMPDIR"] = str(_SCRATCH)
     bench = Bench(arguments.results, arguments.program, arguments.count)
-    bpf = [tracer for tracer in TRACERS if tracer.name in (OURS, COUNTING)]
-    ours = bpf[0]
+    ours, counter = (next(tracer for tracer in TRACERS if tracer.name == name) for name in (OURS, COUNTING))
+    ring.run(arguments.results)
+    for tracer in TRACERS:
+        bench.idle(tracer)
     for number in range(arguments.rounds):
-        ring.run(arguments.results)
         turn: list[Tracer | None] = [*TRACERS[number:], None, *TRACERS[:number]]
-        for tracer in turn:
-            bench.timed(tracer)
-            if tracer:
-                bench.counted(tracer)
-                bench.idle(tracer)
-        for tracer in bpf:
+        for taker in turn:
+            bench.timed(taker)
+        for tracer in TRACERS:
+            bench.counted(tracer)
+        for tracer in (counter, ours):
             bench.with_bpf_stats(tracer)
     bench.counted(ours, "long", factor=5)
 

@@ -1,7 +1,7 @@
 """From the ring buffer to columns: our reader and bcc's callback on the same records, in turn.
 
-Runs in the guest. A BPF program, run on demand, fills the ring with as many records as it holds; then one of the two
-takes them all, on the clock of its thread.
+Runs in the guest. A BPF program, run on demand, puts records into the ring; then one of the two takes them all, on the
+clock of its thread.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import numpy as np
 
 from binder_observe.sources.bcc_loader import load_bcc
 from binder_observe.sources.probes import DEFAULT_RING_BYTES, probes_directory
-from binder_observe.sources.ring import ENTRY, RECORD, Ring
+from binder_observe.sources.ring import RECORD, Ring
 from binder_observe.sources.snapshot import run_once
 
 _A_RUN: Final = 256
-_RECORDS: Final = DEFAULT_RING_BYTES // ENTRY.itemsize // _A_RUN * _A_RUN
+_RECORDS: Final = 1 << 16  # a third of what the ring holds
 
 _TEXT: Final = """
 #include <uapi/linux/ptrace.h>
@@ -101,7 +101,7 @@ def run(results: Path, repetitions: int = 3) -> None:
 def _fill(program: int) -> None:
     for _ in range(_RECORDS // _A_RUN):
         if run_once(program):
-            raise RuntimeError("the ring has no room for its own size")
+            raise RuntimeError("the ring is full")
 
 
 def _timed(take: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any], float]:

@@ -56,12 +56,12 @@ def _result(name: str, title: str, what: str, rows: list[Row], held: list[tuple[
 
 def _ring(runs: Runs, machine: dict[str, str]) -> Result:
     rows = [
-        row("a full ring buffer of 8 MiB", name, "events per second of CPU",
+        row("65,536 records", name, "events per second of CPU",
             runs.figures("ring", name, lambda run: run["events"] / run["cpu_s"]))
         for name in ("Ring.drain", "bcc callback")
     ]  # fmt: skip
     what = (
-        "A BPF program fills the ring buffer; either our reader takes all of it and makes an array of each column, "
+        "A BPF program fills a third of the ring buffer; either our reader takes it and makes an array of each column, "
         "or bcc's `ring_buffer_consume` calls a function that decodes a record (`event()`) and keeps its fields in a "
         "list, of which columns are made."
     )
