@@ -7,6 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WHEEL_VENV := build/wheel-venv
 GUEST_PACKAGES := qemu-system-x86 busybox-static python3-bpfcc bpftool gcc libc6-dev kmod file zstd systemd
+PEER_PACKAGES := trace-cmd bpftrace linux-perf
 
 .PHONY: setup demo test test-quick test-slow test-wheel test-kernels kernels check bench clean
 
@@ -63,6 +64,7 @@ test-kernels: kernels
 	$(BIN)/python -m pytest -m kernel
 
 bench: setup
+	sh tests/install.sh "comparisons in a guest" $(GUEST_PACKAGES) $(PEER_PACKAGES)
 	$(BIN)/python -m bench $(NAMES)
 
 clean:
