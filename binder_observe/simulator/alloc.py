@@ -125,6 +125,6 @@ def binder_alloc_deferred_release(alloc: BinderAlloc) -> Steps[None]:
     alloc.lock.unlock()
     alloc.released = True
     kernel.allocs.pop(alloc.number, None)
-    kernel.emit(alloc.key | Kind.RELEASE_END)
     if kernel.truth is not None:
         kernel.truth.released(alloc)
+    kernel.emit(alloc.key | Kind.RELEASE_END)

@@ -195,9 +195,9 @@ def _fput(proc: BinderProc) -> None:
     kernel = proc.kernel
     if kernel.scheduler.running is None:
         current = kernel.trace.current
-        kernel.trace.switch_to(KWORKER, kernel.trace.now)
+        kernel.trace.current = KWORKER
         run_alone(_binder_deferred_release(proc))
-        kernel.trace.switch_to(current, kernel.trace.now)
+        kernel.trace.current = current
     else:
         kernel.deferred.append(lambda: _binder_deferred_release(proc))
         if len(kernel.deferred) == 1:

@@ -81,7 +81,7 @@ def _phantom_winner(alloc: BinderAlloc, index: int) -> bool:
     if page is None:
         return False
     loser = kernel.trace.current
-    kernel.trace.switch_to(Task(loser.tgid, loser.tid + PHANTOM_TID, loser.comm, loser.cpu + 1), kernel.trace.now)
+    kernel.trace.current = Task(loser.tgid, loser.tid + PHANTOM_TID, loser.comm, loser.cpu + 1)
     key = alloc.key | index << PAGE_SHIFT
     kernel.emit(key | ALLOC_PAGE_START)
     if kernel.diff.mdata_per_page:
@@ -91,10 +91,10 @@ def _phantom_winner(alloc: BinderAlloc, index: int) -> bool:
         page.private = alloc.lru_pages[index]
     vma.ptes[index] = page
     binder_set_installed_page(alloc, index, page)
-    kernel.emit(key | ALLOC_PAGE_END)
     if kernel.truth is not None:
         kernel.truth.announced(alloc, index)
-    kernel.trace.switch_to(loser, kernel.trace.now)
+    kernel.emit(key | ALLOC_PAGE_END)
+    kernel.trace.current = loser
     return True
 
 
@@ -183,9 +183,9 @@ def binder_install_buffer_pages(alloc: BinderAlloc, first: int, last: int) -> St
         ret = yield from binder_install_single_page(alloc, index)
         if ret:
             return ret
-        kernel.emit(key | ALLOC_PAGE_END)
         if kernel.truth is not None:
             kernel.truth.announced(alloc, index)
+        kernel.emit(key | ALLOC_PAGE_END)
     return 0
 
 
@@ -223,9 +223,9 @@ def binder_update_page_range(alloc: BinderAlloc, start: int, end: int) -> Steps[
             break
         if index >= alloc.pages_high:
             alloc.pages_high = index + 1
-        kernel.emit(key | ALLOC_PAGE_END)
         if kernel.truth is not None:
             kernel.truth.announced(alloc, index)
+        kernel.emit(key | ALLOC_PAGE_END)
     if have_mm:
         mm.mmap_lock.write_unlock()
         mmput_async(mm)

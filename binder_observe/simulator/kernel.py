@@ -28,8 +28,9 @@ class Kernel:
     """
 
     __slots__ = (
-        "_next_alloc", "allocs", "binder_freelist", "binder_shrink_scan", "deferred", "diff", "emit", "faults",
-        "memory", "nr_deferred", "page_mask", "page_shift", "page_size", "random", "scheduler", "trace", "truth",
+        "_next_alloc", "allocs", "binder_freelist", "binder_shrink_scan", "deferred", "diff", "emit", "emit_pair",
+        "faults", "memory", "nr_deferred", "page_mask", "page_shift", "page_size", "random", "scheduler", "trace",
+        "truth",
     )  # fmt: skip
 
     def __init__(
@@ -44,6 +45,7 @@ class Kernel:
         self.random = Random(f"{seed}:kernel")
         self.trace = Trace(boot_ns)
         self.emit = self.trace.emit
+        self.emit_pair = self.trace.emit_pair
         self.scheduler = Scheduler(self.trace)
         self.memory = Memory()
         self.binder_freelist = ListLru()

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from binder_observe.simulator.alloc import BinderAlloc
 
 ALLOC_LRU_START: Final = int(Kind.ALLOC_LRU_START)
-ALLOC_LRU_END: Final = int(Kind.ALLOC_LRU_END)
 FREE_LRU_START: Final = int(Kind.FREE_LRU_START)
-FREE_LRU_END: Final = int(Kind.FREE_LRU_END)
 
 
 def page_to_lru(page: Page) -> BinderShrinkerMdata:
@@ -86,32 +84,28 @@ def binder_lru_freelist_add(alloc: BinderAlloc, start: int, end: int) -> None:
     if kernel.diff.parks_highest_first:
         indexes = indexes[::-1]
     pages = alloc.pages
-    emit = kernel.emit
+    emit_pair = kernel.emit_pair
     freelist = alloc.freelist
     truth = kernel.truth
     for index in indexes:
         page = pages[index]
         if page is None:  # its install failed
             continue
-        key = alloc.key | index << PAGE_SHIFT
-        emit(key | FREE_LRU_START)
         if truth is not None:
             truth.parked(alloc, index)
+        emit_pair(alloc.key | index << PAGE_SHIFT | FREE_LRU_START)
         added = list_lru_add(freelist, page.private)
         assert added, "parked twice"
-        emit(key | FREE_LRU_END)
 
 
 def take_off_lru(alloc: BinderAlloc, index: int, page: Page) -> None:
     """The reuse of one installed page."""
     kernel = alloc.kernel
-    key = alloc.key | index << PAGE_SHIFT
-    kernel.emit(key | ALLOC_LRU_START)
     if kernel.truth is not None:
         kernel.truth.reused(alloc, index)
+    kernel.emit_pair(alloc.key | index << PAGE_SHIFT | ALLOC_LRU_START)
     on_lru = list_lru_del(alloc.freelist, page.private)
     assert on_lru, "reused while active"
-    kernel.emit(key | ALLOC_LRU_END)
 
 
 def binder_lru_freelist_del(alloc: BinderAlloc, start: int, end: int) -> None:

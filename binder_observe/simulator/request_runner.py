@@ -90,7 +90,7 @@ class _Runner:
         trace = kernel.trace
         trace.describe(Kind.PROCESS, 0, 0, CONTROLLER.comm, CONTROLLER)
         trace.describe(Kind.PROCESS, 0, 0, KWORKER.comm, KWORKER)
-        trace.switch_to(CONTROLLER, trace.now)
+        trace.current = CONTROLLER
 
     def run(self, end: bool) -> None:
         for request in self.requests.requests:
@@ -104,9 +104,10 @@ class _Runner:
 
     def _as(self, task: Task, steps: Steps[Any]) -> Any:
         trace = self.kernel.trace
-        trace.switch_to(task, trace.now + 1_000)
+        trace.current = task
+        trace.now += 1_000
         result = run_alone(steps)
-        trace.switch_to(CONTROLLER, trace.now)
+        trace.current = CONTROLLER
         return result
 
     def _process(self, name: str) -> Process:
@@ -212,9 +213,9 @@ class _Runner:
         if proc.opener is process:
             self._as(process.task, unmap(proc))
         trace = self.kernel.trace
-        trace.switch_to(process.task, trace.now)
+        trace.current = process.task
         close(process, proc)
-        trace.switch_to(CONTROLLER, trace.now)
+        trace.current = CONTROLLER
 
     def _exit(self, request: Request, entry: dict[str, Any]) -> None:
         assert request.actor is not None
@@ -234,11 +235,11 @@ class _Runner:
         senders = [(actors.index(name), self.files[file]) for name, file in request.senders]
         entry.update(flood(self.kernel, self.files[request.file], senders, request.numbers, request.mode))
         trace = self.kernel.trace
-        trace.switch_to(CONTROLLER, trace.now)
+        trace.current = CONTROLLER
 
     def _sleep(self, request: Request, entry: dict[str, Any]) -> None:
         trace = self.kernel.trace
-        trace.advance_to(trace.now + request.numbers["ms"] * MS)
+        trace.now += request.numbers["ms"] * MS
 
     def _checkpoint(self, request: Request, entry: dict[str, Any]) -> None:
         now = self.kernel.trace.now
@@ -281,13 +282,11 @@ def run_requests(
     kernel = Kernel(generation, page_size=page_size, seed=seed)
     kernel.faults = faults
     kernel.emit(Kind.ATTACH)
-    record = Truth(kernel.trace)
-    kernel.truth = record if truth else None
+    kernel.truth = Truth(kernel.trace) if truth else None
     runner = _Runner(kernel, requests)
     runner.run(end)
     kernel.emit(Kind.DETACH)
     events = concat([kernel.trace.take()])
-    record.timestamps(events)
     live = {a.number: (a.page_states(), a.pages_high) for a in kernel.allocs.values()}
     return RequestRun(
         kernel=kernel,
@@ -296,6 +295,6 @@ def run_requests(
         checkpoints=runner.checkpoints,
         pids={name: process.task.tgid for name, process in runner.processes.items()},
         allocs=[proc.alloc.number for proc in runner.files],
-        final={**(record.final if truth else {}), **live},
-        truth=record if truth else None,
+        final={**(kernel.truth.final if kernel.truth else {}), **live},
+        truth=kernel.truth,
     )

@@ -18,7 +18,7 @@ from collections.abc import Generator
 from heapq import heapify, heappop, heappush, heappushpop
 from typing import Final, TypeAlias, TypeVar
 
-from binder_observe.simulator.trace import EVENT_NS, Task, Trace
+from binder_observe.simulator.trace import Task, Trace
 
 T = TypeVar("T")
 Steps: TypeAlias = Generator[None, None, T]
@@ -60,11 +60,9 @@ class Scheduler:
     def passes(self, ns: int) -> bool:
         """`ns` pass for the running thread; True: it must yield, because somebody else is due first."""
         trace = self._trace
-        log = trace.log
-        then = trace.zero_ns + len(log) * EVENT_NS + ns
-        if then < self._next_due:  # trace.advance_to(then), written out: nothing is called more often
-            log.append(-then)
-            trace.zero_ns += ns - EVENT_NS
+        then = trace.now + ns
+        if then < self._next_due:
+            trace.now = then
             return False
         self._resume_at = then
         return True
@@ -76,8 +74,7 @@ class Scheduler:
 
     def wake(self, thread: Thread, delay_ns: int = 0) -> None:
         """`thread` is due in `delay_ns`; for new threads and blocked ones."""
-        trace = self._trace
-        at = trace.zero_ns + len(trace.log) * EVENT_NS + delay_ns  # trace.now, written out
+        at = self._trace.now + delay_ns
         self._serial += 1
         heappush(self._due, (at, self._serial, thread))
         if at < self._next_due:
@@ -92,7 +89,7 @@ class Scheduler:
         """The running thread goes on as `task`: the work moves to another process, as a call does."""
         if self._running is not None:
             self._running.task = task
-        self._trace.switch_to(task, self._trace.now)
+        self._trace.current = task
 
     @property
     def running(self) -> Thread | None:
@@ -104,28 +101,21 @@ class Scheduler:
         """When the next thread is due, ns; NEVER when all are blocked or done."""
         return self._next_due
 
-    def run(self, until_ns: int, max_entries: int) -> None:
-        """Runs threads until none is due before `until_ns` or `max_entries` wait in the trace's log."""
+    def run(self, until_ns: int, max_log: int) -> None:
+        """Runs threads until none is due before `until_ns` or the trace's log is `max_log` long."""
         due = self._due
         trace = self._trace
         log = trace.log
-        append = log.append
         end = (until_ns, -1, _END)  # stands among the threads, before those that are due at the same time
         heappush(due, end)
         entry = heappop(due)
-        while entry is not end and len(log) < max_entries:
+        while entry is not end and len(log) < max_log:
             at, _, thread = entry
             self._next_due = due[0][0]  # whose turn it is to yield to
             self._running = thread
-            # trace.switch_to(), written out. The thread before did not look at the clock while it emitted: it may be
-            # later than `at`.
-            now = trace.zero_ns + len(log) * EVENT_NS
-            if at < now:
-                at = now
-            task = trace.current = thread.task
-            append(task.mark)
-            append(-at)
-            trace.zero_ns = at - len(log) * EVENT_NS
+            trace.current = thread.task
+            if at > trace.now:  # it is later where the thread before did not look at the clock while it emitted
+                trace.now = at
             try:
                 thread.resume()
             except StopIteration:

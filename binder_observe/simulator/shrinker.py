@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from binder_observe.simulator.kernel import Kernel
 
 UNMAP_KERNEL_START: Final = int(Kind.UNMAP_KERNEL_START)
-UNMAP_KERNEL_END: Final = int(Kind.UNMAP_KERNEL_END)
 UNMAP_USER_START: Final = int(Kind.UNMAP_USER_START)
 UNMAP_USER_END: Final = int(Kind.UNMAP_USER_END)
 SKIP_ALLOC_LOCK: Final = int(Kind.LRU_SKIP_ALLOC_LOCK)
@@ -93,12 +92,11 @@ def binder_alloc_free_page(item: ListHead) -> Steps[LruStatus]:
     if diff.unmap_user_first:
         list_lru_isolate(alloc.freelist, mdata)
     else:
-        emit(key | UNMAP_KERNEL_START)
-        alloc.pages[index] = None
-        kernel.memory.in_flight.add(page)
         if kernel.truth is not None:
             kernel.truth.reclaimed(alloc, index)
-        emit(key | UNMAP_KERNEL_END)
+        kernel.emit_pair(key | UNMAP_KERNEL_START)
+        alloc.pages[index] = None
+        kernel.memory.in_flight.add(page)
         list_lru_isolate(alloc.freelist, mdata)
         if not diff.alloc_lock_spans_zap:
             alloc.lock.unlock()
@@ -113,13 +111,12 @@ def binder_alloc_free_page(item: ListHead) -> Steps[LruStatus]:
     if diff.unmap_user_first:
         mm_lock.read_unlock()
         mmput_async(mm)
-        emit(key | UNMAP_KERNEL_START)
-        alloc.pages[index] = None
-        kernel.memory.in_flight.add(page)
         if kernel.truth is not None:
             kernel.truth.reclaimed(alloc, index)
+        kernel.emit_pair(key | UNMAP_KERNEL_START)
+        alloc.pages[index] = None
+        kernel.memory.in_flight.add(page)
         binder_free_page(kernel.memory, page, diff.mdata_per_page)
-        emit(key | UNMAP_KERNEL_END)
         alloc.lock.unlock()
     else:
         if diff.alloc_lock_spans_zap:

@@ -1,8 +1,7 @@
 """The event log of the model: what the tracepoints write, and the virtual clock that stamps it.
 
-The model emits half a million events for each second of ours, so the log is one list of integers, and an event is one
-of them: `alloc << 32 | page << 8 | kind`. Who is `current` and what time it is are written down only when they change,
-as negative numbers between the events; `take()` spreads them over the rows with numpy.
+The model emits some hundred thousand events for each second of ours, so the log is one list of integers, three for an
+event: when, who is `current`, and `alloc << 32 | page << 8 | kind`. `take()` makes columns of them with numpy.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from binder_observe.events import EventBatch, Kind
 
@@ -22,8 +20,7 @@ list operation with its lock on a phone's core; nothing is concluded from it."""
 ALLOC_SHIFT: Final = 32
 PAGE_SHIFT: Final = 8
 
-# In the log, `-ns` says that the next event is at that time, and `SWITCH - who` that `current` is another task.
-SWITCH: Final = -1 << 62
+_PAIR: Final = 0x80  # beside a `_START` kind: its `_END`, the next number, comes right after it
 _CPU_BITS: Final = 16
 _PID_BITS: Final = 23  # PID_MAX_LIMIT is 1 << 22 (include/linux/threads.h), and an invented thread is beyond the real
 
@@ -36,88 +33,63 @@ class Task:
     tid: int
     comm: str
     cpu: int = 0
-    mark: int = field(init=False, repr=False)  # what the log says when it becomes `current`
+    who: int = field(init=False, repr=False)  # all but the name, as the log keeps it
 
     def __post_init__(self) -> None:
-        self.mark = SWITCH - ((self.tgid << _PID_BITS | self.tid) << _CPU_BITS | self.cpu)
+        self.who = (self.tgid << _PID_BITS | self.tid) << _CPU_BITS | self.cpu
 
 
 class Trace:
-    """What waits to be taken, and the clock.
+    """What waits to be taken, the task that is `current`, and the clock, `now`, ns.
 
-    `now` is exact at any moment: the time of the last jump plus `EVENT_NS` for each event since. Each event moves the
-    one clock of the model on, so times never run backwards; waits of several threads overlap.
+    Each event moves the one clock of the model on by `EVENT_NS`, so times never run backwards; waits of several threads
+    overlap.
     """
 
-    __slots__ = ("_names", "_taken", "current", "emit", "log", "row_entries", "zero_ns")
+    __slots__ = ("_names", "current", "log", "now")
 
     def __init__(self, boot_ns: int) -> None:
-        self.log: list[int] = []
-        self.emit = self.log.append
-        self._taken = 0  # entries taken so far
-        self.row_entries = np.zeros(0, dtype=np.int64)  # of the batch last taken: `entry` of each row
+        self.now = boot_ns
         self.current = Task(0, 0, "swapper/0")
-        self.zero_ns = boot_ns  # when entry 0 would have been, were all from there to the last jump events
+        self.log: list[int] = []  # flat: tuples would keep the garbage collector busy
         self._names: dict[int, str] = {}
-        self.switch_to(self.current, boot_ns)
 
-    @property
-    def now(self) -> int:
-        """The virtual clock, ns."""
-        return self.zero_ns + len(self.log) * EVENT_NS
+    def emit(self, event: int) -> None:
+        """An event of `current`, now."""
+        now = self.now
+        self.log.extend((now, self.current.who, event))
+        self.now = now + EVENT_NS
 
-    @property
-    def entry(self) -> int:
-        """The number, counted over the whole run, of the entry that comes next."""
-        return self._taken + len(self.log)
-
-    def advance_to(self, now: int) -> None:
-        """Time passes with nothing to tell."""
-        self.log.append(-now)
-        self.zero_ns = now - len(self.log) * EVENT_NS
-
-    def switch_to(self, task: Task, now: int) -> None:
-        """`task` is `current` from `now` on."""
-        self.current = task
-        self.log.append(task.mark)
-        self.log.append(-now)
-        self.zero_ns = now - len(self.log) * EVENT_NS
+    def emit_pair(self, start: int) -> None:
+        """A `_START` event and its `_END`, with nothing between them that anybody could see."""
+        now = self.now
+        self.log.extend((now, self.current.who, start | _PAIR))
+        self.now = now + 2 * EVENT_NS
 
     def describe(self, kind: Kind, alloc: int, page: int, name: str, owner: Task) -> None:
         """A description row (MMAP, PROCESS): its tgid is the owner, whoever is `current`."""
         current = self.current
-        self.switch_to(owner, self.now)
-        self._names[len(self.log)] = name
+        self.current = owner
+        self._names[len(self.log) // 3] = name
         self.emit(alloc << ALLOC_SHIFT | page << PAGE_SHIFT | kind)
-        self.switch_to(current, self.now)
+        self.current = current
 
     def take(self) -> EventBatch:
         """The events since the last call, as a batch."""
-        log = np.array(self.log, dtype=np.int64)
-        at = np.flatnonzero(log >= 0)
-        events = log[at]
-        jumps = np.flatnonzero((log < 0) & (log > SWITCH))
-        since = _holding(jumps, at)
-        who = SWITCH - log[_holding(np.flatnonzero(log <= SWITCH), at)]
+        log = np.array(self.log, dtype=np.int64).reshape(-1, 3)
+        entry = np.repeat(np.arange(len(log)), 1 + (log[:, 2] & _PAIR != 0))  # of each row
+        second = np.diff(entry, prepend=-1) == 0
+        ts, who, event = log[entry].T
         batch = EventBatch(
-            ts_ns=(at - since - 1) * EVENT_NS - log[since],
-            kind=(events & 0xFF).astype(np.uint8),
-            alloc=(events >> ALLOC_SHIFT).astype(np.uint32),
-            page=(events >> PAGE_SHIFT & 0xFFFFFF).astype(np.uint32),
+            ts_ns=ts + second * EVENT_NS,
+            kind=((event & _PAIR - 1) + second).astype(np.uint8),
+            alloc=(event >> ALLOC_SHIFT).astype(np.uint32),
+            page=(event >> PAGE_SHIFT & 0xFFFFFF).astype(np.uint32),
             cpu=(who & (1 << _CPU_BITS) - 1).astype(np.uint16),
             tgid=(who >> _CPU_BITS + _PID_BITS).astype(np.uint32),
             tid=(who >> _CPU_BITS & (1 << _PID_BITS) - 1).astype(np.uint32),
-            names={int(np.searchsorted(at, entry)): name for entry, name in self._names.items()},
+            names={int(np.searchsorted(entry, at)): name for at, name in self._names.items()},
         )
-        now = self.now
-        self.row_entries = at + self._taken
-        self._taken += len(log)
         self.log.clear()
         self._names = {}
-        self.switch_to(self.current, now)
         return batch
-
-
-def _holding(marks: NDArray[np.intp], at: NDArray[np.intp]) -> NDArray[np.intp]:
-    """The last of `marks` before each of the entries `at`; both ascend, and the first mark comes before all."""
-    return np.repeat(marks, np.diff(np.searchsorted(at, marks), append=len(at)))

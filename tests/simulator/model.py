@@ -32,7 +32,7 @@ class Machine:
     def __init__(self, generation: str = "6.14", pages: int = 32, page_size: int = PAGE) -> None:
         self.kernel = Kernel(generation, page_size=page_size)
         self.alloc = self.map(pages)
-        self.kernel.trace.switch_to(SENDER, self.kernel.trace.now)
+        self.kernel.trace.current = SENDER
         self.events()
 
     def map(self, pages: int, owner: Task = OWNER, mm: Mm | None = None) -> BinderAlloc:

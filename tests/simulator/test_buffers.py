@@ -171,9 +171,9 @@ def test_spam_by_number_counts_the_new_buffer_only_up_to_6_7(generation: str, fl
     """Since 6.8 binder_buffer.pid is written after the count, so a fresh buffer does not count as its sender's."""
     machine = Machine(generation, pages=1000)
     for somebody in (OWNER, Task(300, 300, "third")):  # most of the async space, but nobody has half of it
-        machine.kernel.trace.switch_to(somebody, machine.kernel.trace.now)
+        machine.kernel.trace.current = somebody
         assert not machine.new(226 * PAGE, is_async=True).oneway_spam_suspect
-    machine.kernel.trace.switch_to(SENDER, machine.kernel.trace.now)
+    machine.kernel.trace.current = SENDER
     flags = [machine.new(8, is_async=True).oneway_spam_suspect for _ in range(60)]
     assert flags.index(True) + 1 == flagged_at
     assert sum(flags) == 1

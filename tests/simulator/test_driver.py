@@ -36,7 +36,7 @@ class System:
         self.context = Context("binder")
         self.manager, self.server = self.process(100, "manager")
         self.client, self.caller = self.process(200, "client")
-        self.kernel.trace.switch_to(self.client.task, self.kernel.trace.now)
+        self.kernel.trace.current = self.client.task
         self.events()
 
     def process(self, tgid: int, comm: str) -> tuple[Process, BinderProc]:

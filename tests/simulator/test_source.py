@@ -13,7 +13,7 @@ from binder_observe.errors import ObserveError
 from binder_observe.events import COLUMNS, EventBatch, Kind, concat
 from binder_observe.simulator.scenarios import scenario_names
 from binder_observe.sources import Source
-from binder_observe.sources.simulator import BATCH_ENTRIES, SimulatorSource
+from binder_observe.sources.simulator import BATCH_LOG, SimulatorSource
 from tests.simulator.model import ALL
 
 
@@ -76,12 +76,12 @@ def test_truth_changes_nothing() -> None:
 def test_batches_are_of_bounded_size() -> None:
     sizes = [len(batch) for batch in SimulatorSource("reclaim-storm", duration_s=1.0).batches()]
     assert len(sizes) > 2
-    assert max(sizes) < BATCH_ENTRIES
+    assert max(sizes) < BATCH_LOG
 
 
 def test_how_it_is_cut_into_batches_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = as_bytes(run("racing-installers", 0.05)[1])
-    monkeypatch.setattr("binder_observe.sources.simulator.BATCH_ENTRIES", 100)
+    monkeypatch.setattr("binder_observe.sources.simulator.BATCH_LOG", 100)
     assert as_bytes(run("racing-installers", 0.05)[1]) == whole
 
 
