@@ -28,7 +28,9 @@ from binder_observe.sources.simulator import SimulatorSource
 def attach(*args, **kwargs):
     global before
     before = compiled()
-    return SimulatorSource("memory-pressure", duration_s=0.5)
+    source = SimulatorSource("memory-pressure", duration_s=0.5)
+    source.waiting = False
+    return source
 
 live.ebpf_source = attach
 live._has_binder = lambda: True
