@@ -16,12 +16,17 @@ GENERATIONS: Final = {"6.1": "6.1", "6.12": "6.8", "7": "6.14"}  # kernel -> gen
 TIMEOUT: Final = 2100.0
 RANDOM_LISTS: Final = 100  # other ones on each kernel
 REQUESTS: Final = 60  # in each
-ATTACHES: Final = 16  # into traffic
+ATTACHES: Final = 24  # into traffic
 CHECKPOINTS: Final = ("before_reclaim", "after_reclaim", "after_exit", "after_close", "after_reopen", "end")
+
+PID_MAX: Final = 700
+SHORT_LISTS: Final = 18  # one after the other...
+SHORT_LIVED: Final = 60  # ...each with so many processes that open binder, call once and end
+FEW_LISTS: Final = 5  # after so many the observer's memory is looked at the first time
 
 # What lets an observer come and go beside a list: the list stops where it is told to.
 _HOLD: Final = "\ntouch done\nwait leave\n"
-_LISTS: Final = ("known", "mixed", "owner", "flood", "filters")
+_LISTS: Final = ("known", "mixed", "owner", "flood", "filters", "inner", "later", "skips")
 
 _SCRIPT: Final = r"""
 set -u
@@ -108,12 +113,58 @@ kill -TERM $O; wait $O; echo $? >$R/flood.status
 count OFF flood
 touch $R/flood/leave; wait $L
 
+# processes that come and go, under a limit that makes the kernel use their pids again and again
+M=$(cat /proc/sys/kernel/pid_max)
+echo {pid_max} >/proc/sys/kernel/pid_max
+echo 'p:long/release binder_alloc_deferred_release alloc=%di:x64' >>$T/kprobe_events
+echo 'hist:keys=alloc' >$T/events/long/release/trigger
+count ON
+observe long -j -o $R/long.arrows
+for n in $(seq {short_lists}); do
+    $W $R/short.requests $R/short$n
+    [ $n = {few_lists} ] && grep VmRSS /proc/$O/status >$R/long.early
+done
+sleep 2
+grep VmRSS /proc/$O/status >$R/long.late
+for map in allocs descriptions in_mmap mapping in_release; do bpftool -j map dump name $map >$R/long.$map.json; done
+kill -INT $O; wait $O; echo $? >$R/long.status
+count OFF long
+cat $T/events/long/release/hist >$R/long.released
+echo '!hist:keys=alloc' >$T/events/long/release/trigger
+echo '-:long/release' >>$T/kprobe_events
+echo $M >/proc/sys/kernel/pid_max
+
 # request lists one after the other, every tracepoint of the class
 observe lists -j --latency -o $R/lists.arrows
 for list in $R/lists/*.requests; do
     $W $list ${{list%.requests}}
 done
 kill -INT $O; wait $O; echo $? >$R/lists.status
+
+# what the shrinker skips: first the pages of an owner that has ended, and nothing else, then in the middle of a flood
+observe skips -j --latency -o $R/skips.arrows
+$W $R/skips.requests $R/skips & L=$!
+until_there $R/skips/opened
+echo 'r:binder_observe_test/returned binder_alloc_free_page status=$retval:u32' >>$T/kprobe_events
+d=$T/events/binder_observe_test/returned
+echo hist:keys=status >$d/trigger
+touch $R/skips/go
+until_there $R/skips/quiet
+cat $d/hist >$R/skips_quiet.hist
+P=$(sed -n 's/.*"open server binder".*"pid": *\([0-9]*\).*/\1/p' $R/skips/log.jsonl)
+# takes the mmap lock for writing, and the locks of the VMAs (clear_refs_write(), fs/proc/task_mmu.c)
+while [ ! -e $R/skips/done ]; do echo 1 >/proc/$P/clear_refs; done & C=$!
+while [ ! -e $R/skips/done ]; do echo 2 >/proc/sys/vm/drop_caches; done & D=$!
+touch $R/skips/flood
+wait $C $D
+cat $d/hist >$R/skips.hist
+cat $T/kprobe_profile >$R/skips.profile
+echo '!hist:keys=status' >$d/trigger
+echo -:binder_observe_test/returned >>$T/kprobe_events
+kill -INT $O; wait $O; echo $? >$R/skips.status
+touch $R/skips/leave; wait $L
+bpftool -j btf dump file /sys/kernel/btf/vmlinux >$R/vmlinux.btf.json
+leftovers skips
 
 # killed while it waits for more
 count ON
@@ -123,6 +174,10 @@ sleep 2
 kill -KILL $O; wait $O; echo $? >$R/killed.status
 count OFF killed
 leftovers killed
+
+# watched, as a service, and ended in every other way
+mkdir $R/watching
+python -m tests.kernels.watching $W $R/watching; echo $? >$R/watching.status
 """
 
 
@@ -166,8 +221,9 @@ def run(kernel: str, results: Path) -> Session:
     lists = results / "lists"
     lists.mkdir()
     text = _SCRIPT.format(
-        results=shlex.quote(str(shared)), program=shlex.quote(str(workload.build())), attaches=ATTACHES
-    )
+        results=shlex.quote(str(shared)), program=shlex.quote(str(workload.build())), attaches=ATTACHES,
+        pid_max=PID_MAX, short_lists=SHORT_LISTS, few_lists=FEW_LISTS,
+    )  # fmt: skip
     prepare = f"mkdir {shared}/lists\n"
     for seed in range(RANDOM_LISTS):
         text_of_list = random_requests(1000 * list(GENERATIONS).index(kernel) + seed, REQUESTS)
@@ -177,9 +233,19 @@ def run(kernel: str, results: Path) -> Session:
     for name in _LISTS:
         (lists / f"{name}.requests").write_text(_with_pauses(name))
         prepare += f"cp {lists}/{name}.requests {shared}/\n"
+    (lists / "short.requests").write_text(_short_lived())
+    prepare += f"cp {lists}/short.requests {shared}/\n"
     outcome = guest.run(kernels.fetch(kernel), prepare + text, shared, timeout=TIMEOUT)
     outcome.check()
     return Session(kernel, GENERATIONS[kernel], shared)
+
+
+def _short_lived() -> str:
+    """Each maps, gets a reply of three pages, and ends."""
+    text = "open server binder\n"
+    for n in range(SHORT_LIVED):
+        text += f"open short{n} binder\ncall short{n} binder data=5000 reply=9000 as x{n}\nfree x{n}\nexit short{n}\n"
+    return text
 
 
 def _with_pauses(name: str) -> str:

@@ -48,7 +48,7 @@ def test_doctor_finds_all_it_needs(booted: Session) -> None:
     assert found["generation"] == booted.generation
 
 
-@pytest.mark.parametrize("name", ["whole", "rotated", "owner", "flood", "lists"])
+@pytest.mark.parametrize("name", ["whole", "rotated", "owner", "flood", "lists", "skips"])
 def test_observation_ends_in_order_without_noise(booted: Session, name: str) -> None:
     assert booted.status(name) == 0
     said = booted.text(f"{name}.err").splitlines()
@@ -231,7 +231,7 @@ def test_killed_recording_holds_all_that_was_flushed(booted: Session) -> None:
     assert source.note is not None
 
 
-@pytest.mark.parametrize("name", ["whole", "killed"])
+@pytest.mark.parametrize("name", ["whole", "skips", "killed"])
 def test_nothing_is_left_in_the_kernel(booted: Session, name: str) -> None:
     ours = {"alloc_page_end", "free_lru_start", "release_return", "mmap_return", "free_page_entry"}
     left = {program.get("name") for program in json.loads(booted.text(f"{name}.progs"))}
