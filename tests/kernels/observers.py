@@ -34,7 +34,10 @@ _COLUMNS, _LINES = 80, 24
 
 
 class Compiled:
-    """Stands for `bcc.BPF`: an object that is made once, before the first fork, with empty tables for each child."""
+    """Stands for `bcc.BPF`: an object that is made once, before the first fork, with empty tables for each child.
+
+    A child that wants other programs compiles its own.
+    """
 
     def __init__(self) -> None:
         bcc = load_bcc()
@@ -51,8 +54,7 @@ class Compiled:
         if self._made is None:
             self._made, self._of = self._make(text=text, cflags=cflags), (text, cflags)
             self._made.cleanup = lambda: None
-        assert self._of == (text, cflags), "these programs are not the ones that are compiled"
-        return self._made
+        return self._made if self._of == (text, cflags) else self._make(text=text, cflags=cflags)
 
     def empty(self) -> None:
         for name in TABLES:
@@ -178,7 +180,9 @@ class Kernel:
 
     def _look(self) -> set[str]:
         shown = subprocess.run(["bpftool", "-j", "prog", "show"], capture_output=True, check=True)
-        programs = {f"program {p['id']} {p.get('name')}" for p in json.loads(shown.stdout)}
+        found = [(p["id"], p.get("name", "")) for p in json.loads(shown.stdout)]
+        # systemd leaves its own on cgroups.
+        programs = {f"program {number} {name}" for number, name in found if not name.startswith("sd_")}
         kprobes = Path("/sys/kernel/debug/kprobes/list").read_text().splitlines()
         return programs | {f"kprobe {' '.join(line.split()[1:])}" for line in kprobes}
 

@@ -14,11 +14,11 @@ from binder_observe.analysis.summary import summarize
 from binder_observe.observation import Observation
 from binder_observe.sources.recording import RecordingSource
 from tests.kernels import oracle, scraped, watching
-from tests.kernels.session import Session
+from tests.kernels.session import SCENES, Session
 from tests.kernels.unit import settings
 from tests.kernels.workload import LISTS
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.parametrize("booted", SCENES["watching"], indirect=True)]
 COUNTERS = ("installs", "reuses", "parks", "reclaims")
 _CAPABILITIES = {
     "CAP_SYS_ADMIN": 21,

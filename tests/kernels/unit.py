@@ -87,7 +87,8 @@ class Service:
 
     def systemctl(self, *arguments: str) -> str:
         (init,) = Path(f"/proc/{self._systemd.pid}/task/{self._systemd.pid}/children").read_text().split()
-        command = ["nsenter", "-t", init, "-m", "-p", "-C", "systemctl", "--no-pager", *arguments, NAME]
+        # With its root: the guest's is a directory of the namespace's.
+        command = ["nsenter", "-t", init, "-m", "-p", "-C", "-r", "systemctl", "--no-pager", *arguments, NAME]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         return done.stdout + done.stderr
 

@@ -28,6 +28,7 @@ from binder_observe.errors import ObserveError
 from binder_observe.events import Kind
 from binder_observe.sources.recording import RecordingSource
 from tests.kernels import oracle
+from tests.kernels.kernels import cache_directory
 from tests.kernels.observers import LIMIT_S, Compiled, Kernel, List, Observer
 from tests.kernels.scraped import audit, gauges
 from tests.kernels.unit import PROJECT, SYSTEMD, Service, wait_for
@@ -305,13 +306,13 @@ def _fail_when(gone: Path) -> None:
 
 
 def _open_to_all(path: Path) -> None:
-    """Nobody must be able to read the checkout; in a guest nothing of this lasts."""
+    """Nobody must be able to read the checkout and the kernel's headers; in a guest nothing of this lasts."""
     for directory in (path, *path.parents):
         directory.chmod(directory.stat().st_mode | 0o055)
 
 
 def main() -> None:
-    for place in (PROJECT, sys.prefix, sys.base_prefix):
+    for place in (PROJECT, sys.prefix, sys.base_prefix, cache_directory()):
         _open_to_all(Path(place).resolve())
     subprocess.run(["busybox", "ifconfig", "lo", "up"], check=True)
     for name in _AHEAD:

@@ -1,6 +1,5 @@
-# A scene of session.py: observers that want some processes only. Uses its functions, $R and $W.
+# Some processes only.
 
-export R W
 export -f observe until_there
 
 # by name: two who are yet to come
