@@ -23,7 +23,7 @@ from binder_observe.observation import Observation
 from binder_observe.sources.ebpf import EbpfSource
 
 _STATS: Final = Path("/sys/kernel/debug/binder/stats")
-_TABLES: Final = ("allocs", "descriptions", "in_mmap", "mapping", "in_release", "last_install", "walks")
+TABLES: Final = ("allocs", "descriptions", "in_mmap", "mapping", "in_release", "last_install", "walks")
 _QUIET_LOOKS: Final = 3
 
 
@@ -45,7 +45,7 @@ class Observer:
         bpf = source._probes._bpf
         source._probes.detach()
         an_alloc = next(iter(bpf["allocs"].keys())) if missed_return else None
-        for name in _TABLES:
+        for name in TABLES:
             bpf[name].clear()
         if an_alloc is not None:
             bpf["mapping"][an_alloc] = bpf["mapping"].Leaf(1)

@@ -16,114 +16,36 @@ GENERATIONS: Final = {"6.1": "6.1", "6.12": "6.8", "7": "6.14"}  # kernel -> gen
 TIMEOUT: Final = 2100.0
 RANDOM_LISTS: Final = 100  # other ones on each kernel
 REQUESTS: Final = 60  # in each
-ATTACHES: Final = 16  # into traffic
+ATTACHES: Final = 12  # into traffic
 CHECKPOINTS: Final = ("before_reclaim", "after_reclaim", "after_exit", "after_close", "after_reopen", "end")
+
+PID_MAX: Final = 700
+SHORT_LISTS: Final = 18  # one after the other...
+SHORT_LIVED: Final = 60  # ...each with so many processes that open binder, call once and end
+FEW_LISTS: Final = 5  # after so many the observer's memory is looked at the first time
 
 # What lets an observer come and go beside a list: the list stops where it is told to.
 _HOLD: Final = "\ntouch done\nwait leave\n"
-_LISTS: Final = ("known", "mixed", "owner", "flood", "filters")
+_LISTS: Final = ("known", "mixed", "owner", "flood", "filters", "inner", "later", "skips")
 
-_SCRIPT: Final = r"""
-set -u
-R={results}
-W={program}
-T=/sys/kernel/tracing
-
-until_there() {{ while [ ! -e "$1" ]; do sleep 0.1; done; }}
-
-observe() {{  # NAME OPTIONS...: starts the observer and waits until it keeps events
-    name=$1; shift
-    binder-observe "$@" >$R/$name.json 2>$R/$name.err &
-    O=$!
-    until grep -q 'Hit Ctrl-C' $R/$name.err; do kill -0 $O || break; sleep 0.1; done
-}}
-
-count() {{  # ON|OFF NAME: counts tracepoints by ftrace's histograms, which know nothing of BPF
-    for e in alloc_page_start alloc_page_end alloc_lru_start free_lru_start unmap_kernel_start; do
-        d=$T/events/binder/binder_$e
-        if [ $1 = ON ]; then
-            echo hist:keys=common_type >$d/trigger
-        else
-            echo "$e $(sed -n 's/^ *Hits: //p' $d/hist)" >>$R/$2.counts
-            echo '!hist:keys=common_type' >$d/trigger
-        fi
-    done
-}}
-
-leftovers() {{  # NAME: what is left of the observer in the kernel
-    sleep 1
-    bpftool -j prog show >$R/$1.progs
-    cat /sys/kernel/debug/kprobes/list >$R/$1.kprobes
-}}
-
-binder-observe doctor --json >$R/doctor.json; echo $? >$R/doctor.status
-binder-observe -p 999999 >$R/nobody.out 2>$R/nobody.err; echo $? >$R/nobody.status
-binder-observe -p 1 >$R/init.out 2>$R/init.err; echo $? >$R/init.status
-
-# a system that is running already, quiet or busy
-mkdir $R/attach
-python -m tests.kernels.attach $W $R/attach {attaches}; echo $? >$R/attach.status
-
-binder-observe --duration 1 -q -j >$R/brief.json 2>$R/brief.err; echo $? >$R/brief.status
-
-# every process, two lists
-observe whole -j -o $R/whole.arrows
-$W $R/known.requests $R/known
-$W $R/mixed.requests $R/mixed & L=$!
-until_there $R/mixed/done
-kill -INT $O; wait $O; echo $? >$R/whole.status
-touch $R/mixed/leave; wait $L
-leftovers whole
-
-# in pieces
-observe rotated record -j --rotate 1s -o $R/rotated.arrows
-$W $R/known.requests $R/known_in_one
-sleep 1.5
-$W $R/known.requests $R/known_in_another
-kill -INT $O; wait $O; echo $? >$R/rotated.status
-
-# one owner, opened before the observer, which ends by itself when the owner does, and may not know where things are
-echo 2 >/proc/sys/kernel/kptr_restrict
-$W $R/owner.requests $R/owner & L=$!
-until_there $R/owner/opened
-P=$(sed -n 's/.*"open server binder".*"pid": *\([0-9]*\).*/\1/p' $R/owner/log.jsonl)
-observe owner -j -p $P -o $R/owner.arrows
-touch $R/owner/go
-until_there $R/owner/done
-cat /sys/kernel/debug/binder/stats >$R/owner.stats
-touch $R/owner/leave; wait $L
-wait $O; echo $? >$R/owner.status
-echo 0 >/proc/sys/kernel/kptr_restrict
-
-. tests/kernels/filters.sh
-
-# the smallest ring buffer and a flood, stopped by SIGTERM
-$W $R/flood.requests $R/flood & L=$!
-until_there $R/flood/opened
-count ON
-observe flood -j --buffer-size 4K -o $R/flood.arrows
-touch $R/flood/go
-until_there $R/flood/done
-kill -TERM $O; wait $O; echo $? >$R/flood.status
-count OFF flood
-touch $R/flood/leave; wait $L
-
-# request lists one after the other, every tracepoint of the class
-observe lists -j --latency -o $R/lists.arrows
-for list in $R/lists/*.requests; do
-    $W $list ${{list%.requests}}
-done
-kill -INT $O; wait $O; echo $? >$R/lists.status
-
-# killed while it waits for more
-count ON
-observe killed -j -o $R/killed.arrows
-$W $R/known.requests $R/known_again
-sleep 2
-kill -KILL $O; wait $O; echo $? >$R/killed.status
-count OFF killed
-leftovers killed
-"""
+ALL: Final = tuple(GENERATIONS)
+# scenes/NAME.sh, in this order, and where. What does not depend on the kernel's allocator is seen on one kernel.
+SCENES: Final = {
+    "doctor": ALL,
+    "refused": ("6.1",),
+    "attach": ALL,
+    "brief": ("6.1",),
+    "whole": ALL,
+    "rotated": ("6.12",),
+    "owner": ALL,
+    "filters": ALL,
+    "flood": ALL,
+    "long": ALL,
+    "lists": ALL,
+    "skips": ALL,
+    "killed": ALL,
+    "watching": ("7",),
+}
 
 
 @dataclass(frozen=True)
@@ -165,9 +87,11 @@ def run(kernel: str, results: Path) -> Session:
     shared.mkdir()
     lists = results / "lists"
     lists.mkdir()
-    text = _SCRIPT.format(
-        results=shlex.quote(str(shared)), program=shlex.quote(str(workload.build())), attaches=ATTACHES
-    )
+    scenes = [name for name, where in SCENES.items() if kernel in where]
+    text = f"R={shlex.quote(str(shared))} W={shlex.quote(str(workload.build()))}\n"
+    text += f"ATTACHES={ATTACHES} PID_MAX={PID_MAX} SHORT_LISTS={SHORT_LISTS} FEW_LISTS={FEW_LISTS}\n"
+    text += ". tests/kernels/scenes/functions.sh\n"
+    text += "".join(f"SECONDS=0; . tests/kernels/scenes/{name}.sh; echo {name}: $SECONDS s\n" for name in scenes)
     prepare = f"mkdir {shared}/lists\n"
     for seed in range(RANDOM_LISTS):
         text_of_list = random_requests(1000 * list(GENERATIONS).index(kernel) + seed, REQUESTS)
@@ -177,9 +101,19 @@ def run(kernel: str, results: Path) -> Session:
     for name in _LISTS:
         (lists / f"{name}.requests").write_text(_with_pauses(name))
         prepare += f"cp {lists}/{name}.requests {shared}/\n"
+    (lists / "short.requests").write_text(_short_lived())
+    prepare += f"cp {lists}/short.requests {shared}/\n"
     outcome = guest.run(kernels.fetch(kernel), prepare + text, shared, timeout=TIMEOUT)
     outcome.check()
     return Session(kernel, GENERATIONS[kernel], shared)
+
+
+def _short_lived() -> str:
+    """Each maps, gets a reply of three pages, and ends."""
+    text = "open server binder\n"
+    for n in range(SHORT_LIVED):
+        text += f"open short{n} binder\ncall short{n} binder data=5000 reply=9000 as x{n}\nfree x{n}\nexit short{n}\n"
+    return text
 
 
 def _with_pauses(name: str) -> str:

@@ -48,7 +48,7 @@ def test_doctor_finds_all_it_needs(booted: Session) -> None:
     assert found["generation"] == booted.generation
 
 
-@pytest.mark.parametrize("name", ["whole", "rotated", "owner", "flood", "lists"])
+@pytest.mark.parametrize("name", ["whole", "owner", "flood", "lists", "skips"])
 def test_observation_ends_in_order_without_noise(booted: Session, name: str) -> None:
     assert booted.status(name) == 0
     said = booted.text(f"{name}.err").splitlines()
@@ -56,6 +56,7 @@ def test_observation_ends_in_order_without_noise(booted: Session, name: str) -> 
     assert all("mappings  active" in line for line in said[1:]), said
 
 
+@pytest.mark.parametrize("booted", session.SCENES["brief"], indirect=True)
 def test_duration_ends_in_order(booted: Session) -> None:
     assert booted.status("brief") == 0
     assert booted.text("brief.err") == ""
@@ -96,7 +97,9 @@ def test_a_recording_keeps_what_the_observer_said(booted: Session, name: str) ->
     assert json.loads(open_recording(booted.results / f"{name}.arrows").report().to_json()) == live
 
 
+@pytest.mark.parametrize("booted", session.SCENES["rotated"], indirect=True)
 def test_pieces_are_one_observation(booted: Session) -> None:
+    assert booted.status("rotated") == 0
     pieces = pieces_of(str(booted.results / "rotated.arrows"))
     assert len(pieces) >= 2
     live = booted.json("rotated")
@@ -231,7 +234,7 @@ def test_killed_recording_holds_all_that_was_flushed(booted: Session) -> None:
     assert source.note is not None
 
 
-@pytest.mark.parametrize("name", ["whole", "killed"])
+@pytest.mark.parametrize("name", ["whole", "skips", "killed"])
 def test_nothing_is_left_in_the_kernel(booted: Session, name: str) -> None:
     ours = {"alloc_page_end", "free_lru_start", "release_return", "mmap_return", "free_page_entry"}
     left = {program.get("name") for program in json.loads(booted.text(f"{name}.progs"))}
@@ -239,6 +242,7 @@ def test_nothing_is_left_in_the_kernel(booted: Session, name: str) -> None:
     assert "binder" not in booted.text(f"{name}.kprobes")
 
 
+@pytest.mark.parametrize("booted", session.SCENES["refused"], indirect=True)
 def test_pid_without_binder_is_said(booted: Session) -> None:
     assert booted.status("nobody") == 1
     assert booted.text("nobody.err") == "binder-observe: there is no process 999999\n"
