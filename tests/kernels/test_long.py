@@ -13,10 +13,10 @@ from binder_observe.events import Kind
 from binder_observe.observation import Observation
 from binder_observe.sources.recording import RecordingSource
 from tests.kernels import session
-from tests.kernels.session import Session
+from tests.kernels.session import SCENES, Session
 from tests.kernels.test_live import events
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.parametrize("booted", SCENES["long"], indirect=True)]
 
 _BPF_MAPS = ("allocs", "descriptions", "in_mmap", "mapping", "in_release")
 

@@ -1,22 +1,6 @@
-# Some processes only.
+# In a pid namespace: one context of a process that is there, and twenty processes that may come.
 
 export -f observe until_there
-
-# by name: two who are yet to come
-$W --limit 1000 $R/filters.requests $R/filters & L=$!
-until_there $R/filters/opened
-observe named -j --wait -n com.example-application -n later -o $R/named.arrows
-touch $R/filters/go
-until_there $R/filters/called
-touch $R/filters/rename
-until_there $R/filters/renamed
-sleep 2
-touch $R/filters/more
-until_there $R/filters/done
-kill -INT $O; wait $O; echo $? >$R/named.status
-touch $R/filters/leave; wait $L
-
-# in a pid namespace: one context of a process that is there, and twenty processes that may come
 inner() {
     binder-observe -p 29999 >$R/stranger.out 2>$R/stranger.err; echo $? >$R/stranger.status
     $W --limit 1000 $R/inner.requests $R/inner & L=$!
