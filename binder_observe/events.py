@@ -149,12 +149,13 @@ class EventBatch:
     @property
     def kernel_events(self) -> int:
         """How many rows are the kernel's own events (no snapshot, description or mark)."""
-        skips = (self.kind >= LRU_SKIPS[0]) & (self.kind <= LRU_SKIPS[-1])
-        return int(np.count_nonzero((self.kind <= Kind.RELEASE_END) | skips))
+        # an IntEnum is no int to numpy, and would make a wide copy of the column
+        skips = (self.kind >= int(LRU_SKIPS[0])) & (self.kind <= int(LRU_SKIPS[-1]))
+        return int(np.count_nonzero((self.kind <= int(Kind.RELEASE_END)) | skips))
 
     @property
     def lost_events(self) -> int:
-        return int(self.page[self.kind == Kind.LOST].sum(dtype=np.int64))
+        return int(self.page[self.kind == int(Kind.LOST)].sum(dtype=np.int64))
 
     def slice(self, start: int, stop: int) -> EventBatch:
         """Rows `start` to `stop` as views, with their names."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from binder_observe.analysis.summary import Report, summarize
 from binder_observe.events import EventBatch, Kind
 from binder_observe.observation import Observation
-from binder_observe.rows import INSTALL, LIFE, SPAN
+from binder_observe.rows import INSTALL, LIFE, SPAN, as_bytes
 from binder_observe.sources import Meta
 from binder_observe.tracker import AllocState
 
@@ -43,21 +43,22 @@ class _Rows:
     """An array that grows in place: pieces joined in the end would be there twice."""
 
     def __init__(self, dtype: np.dtype[np.void]) -> None:
-        self._rows = np.zeros(0, dtype=dtype)
+        self._dtype = dtype
+        self._bytes = np.zeros(0, dtype=np.uint8)
         self._used = 0
 
     def add(self, more: NDArray[np.void]) -> None:
-        used = self._used + len(more)
-        if used > len(self._rows):
-            self._rows.resize(used + used // 4, refcheck=False)  # nobody else has seen it yet
-        self._rows[self._used : used] = more
+        used = self._used + more.nbytes
+        if used > len(self._bytes):
+            self._bytes.resize(used + used // 4, refcheck=False)  # nobody else has seen it yet
+        self._bytes[self._used : used] = as_bytes(more)
         self._used = used
 
     def end(self, last: NDArray[np.void]) -> NDArray[np.void]:
         """All of them; nothing can be added any more."""
         self.add(last)
-        self._rows.resize(self._used, refcheck=False)
-        return self._rows
+        self._bytes.resize(self._used, refcheck=False)
+        return self._bytes.view(self._dtype)
 
 
 def collect(meta: Meta, batches: Iterable[EventBatch], notes: Callable[[], tuple[str, ...]] = tuple) -> History:

@@ -14,7 +14,7 @@ from binder_observe import open_rows
 from binder_observe.alloc_state import AllocState, GoesOn, LruSkips, alloc_states
 from binder_observe.errors import ObserveError
 from binder_observe.events import EventBatch, Kind
-from binder_observe.rows import INSTALL, LIFE, SPAN, Began, Outcome, State
+from binder_observe.rows import INSTALL, LIFE, SPAN, Began, Outcome, State, joined
 from binder_observe.transitions import ALLOC, ATTEMPT, IN_FLIGHT_NS, KINDS, NEVER, PAGE, run
 
 __all__ = ["AllocState", "Finished", "LruSkips", "PageTracker"]
@@ -74,7 +74,7 @@ class PageTracker:
 
     def update(self, batch: EventBatch) -> Finished:
         """Takes the events in; returns the rows that came to their end in them."""
-        done: list[Finished] = []
+        done: list[tuple[NDArray[np.void], NDArray[np.void], NDArray[np.void]]] = []
         ended: dict[int, str | None] = {}
         row = 0
         if len(batch):
@@ -92,24 +92,21 @@ class PageTracker:
                 *columns, row, self._rows, self._allocs, self._pages, self._attempts, self._n_attempts,
                 self._unexplained, self._lives, self._spans, self._installs,
             )  # fmt: skip
-            done.append(
-                Finished(self._lives[:lives].copy(), self._spans[:spans].copy(), self._installs[:installs].copy())
-            )
+            full = self._lives[:lives], self._spans[:spans], self._installs[:installs]
+            if row < len(batch):  # the next turn writes over them
+                full = joined([full[0]]), joined([full[1]]), joined([full[2]])
+            done.append(full)
         released = self._recycle(ended)
-        if len(done) == 1 and not released:
-            return done[0]
-        return Finished(
-            np.concatenate([np.zeros(0, dtype=LIFE), *(d.lives for d in done)]),
-            np.concatenate([np.zeros(0, dtype=SPAN), *(d.spans for d in done)]),
-            np.concatenate([np.zeros(0, dtype=INSTALL), *(d.installs for d in done)]),
-            released,
-        )
+        if not done:
+            return Finished(np.zeros(0, dtype=LIFE), np.zeros(0, dtype=SPAN), np.zeros(0, dtype=INSTALL))
+        lives_of, spans_of, installs_of = zip(*done, strict=True)
+        return Finished(joined(lives_of), joined(spans_of), joined(installs_of), released)
 
     def _describe(self, batch: EventBatch) -> dict[int, str | None]:
         """Makes room for the allocs that the batch introduces, before the loop meets them. Returns those that it
         releases, each with its owner's name then: a later process may have the pid, and another name."""
         ended: dict[int, str | None] = {}
-        rows = np.flatnonzero((batch.kind >= Kind.ALLOC) | (batch.kind == Kind.RELEASE_END))
+        rows = np.flatnonzero((batch.kind >= int(Kind.ALLOC)) | (batch.kind == int(Kind.RELEASE_END)))
         columns = (getattr(batch, c)[rows].tolist() for c in ("ts_ns", "kind", "alloc", "page", "tgid"))
         for row, ts_ns, kind, number, page, tgid in zip(rows.tolist(), *columns, strict=True):
             name = batch.names.get(row)

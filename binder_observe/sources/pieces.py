@@ -86,7 +86,8 @@ class Joint:
     def _count(self, batch: EventBatch) -> None:
         self._happened += batch.kernel_events + batch.lost_events
         kind = batch.kind
-        for row in np.flatnonzero((kind == Kind.RELEASE_END) | (kind == Kind.ALLOC) | (kind == Kind.MMAP)):
+        described = (kind == int(Kind.ALLOC)) | (kind == int(Kind.MMAP))
+        for row in np.flatnonzero(described | (kind == int(Kind.RELEASE_END))):
             alloc = int(batch.alloc[row])
             if kind[row] == Kind.RELEASE_END:
                 self._live.discard(alloc)

@@ -54,7 +54,7 @@ class RecordingSource:
             for batch in batches:
                 if self._stopped:
                     return
-                detached = detached or bool((batch.kind == Kind.DETACH).any())
+                detached = detached or bool((batch.kind == int(Kind.DETACH)).any())
                 yield batch
             if self._stopped:
                 return
