@@ -25,12 +25,30 @@ _FIRST_STEP_NS: Final = 1_000_000
 _MANY_RELEASED: Final = 256
 
 
-@numba.njit(types.int64(types.Array(types.int64, 1, "C", readonly=True), types.int64, types.int64), cache=True)
-def _first_at(ts_ns: NDArray[np.int64], row: int, bound_ns: int) -> int:
-    """The first row from `row` on whose time is at least `bound_ns`, or the number of rows."""
-    while row < len(ts_ns) and ts_ns[row] < bound_ns:
+_COLUMN: Final = types.Array(types.int64, 1, "C")
+
+
+@numba.njit(
+    types.UniTuple(types.int64, 2)(  # type: ignore[no-untyped-call]
+        types.Array(types.int64, 1, "C", readonly=True), *[types.int64] * 4, _COLUMN, _COLUMN
+    ),
+    cache=True,
+)
+def _cross(ts_ns, row, origin_ns, clock_ns, step_ns, rows, points):  # type: ignore[no-untyped-def]  # compiled
+    """The rows from `row` on that are the first behind a point of the grid, and the number of that point, into `rows`
+    and `points`. Returns how many there are, and the row behind those that were looked at: where there is no more room,
+    the last one found."""
+    n = 0
+    following = (clock_ns - origin_ns) // step_ns + 1 if clock_ns else 1
+    while row < len(ts_ns) and n < len(rows):
+        if ts_ns[row] >= origin_ns + following * step_ns:
+            rows[n], points[n] = row, following
+            n += 1
+            if n == len(rows):
+                break
+            following = (ts_ns[row] - origin_ns) // step_ns + 1
         row += 1
-    return row
+    return n, row
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +92,18 @@ class Observation:
             if batch.kind[row] == Kind.AUDIT:
                 self.audit = Audit.from_json(name)
         start = 0
-        while True:
-            following = (self._clock_ns - self._origin_ns) // self._step_ns + 1 if self._clock_ns else 1
-            cut = _first_at(batch.ts_ns, start, self._origin_ns + following * self._step_ns)
-            done.append(self.tracker.update(batch.slice(start, cut)))
+        while start < len(batch):
+            room = np.zeros((2, _MOST_SAMPLES + 1 - len(self._samples)), dtype=np.int64)
+            n, end = _cross(batch.ts_ns, start, self._origin_ns, self._clock_ns, self._step_ns, *room)
+            rows, points = room[:, :n]
+            found = np.zeros((n, 2), dtype=np.int64)
+            done.append(self.tracker.update(batch.slice(start, end), rows - start, found))
             self._totals.add(done[-1])
-            if cut == len(batch):
-                break
-            self._samples[following] = self.tracker.mapped_and_installed()
+            self._samples.update(zip(points.tolist(), map(tuple, found.tolist()), strict=True))
             self._thin_out()
-            self._clock_ns = int(batch.ts_ns[cut])
-            start = cut
+            if n:
+                self._clock_ns = int(batch.ts_ns[rows[-1]])
+            start = end
         # clocks of two CPUs can differ by a little: the last event need not be the latest
         self._clock_ns = self.tracker.last_ns or 0
         self._reclaims.add(done, self.tracker)

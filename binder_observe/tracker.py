@@ -15,12 +15,14 @@ from binder_observe.alloc_state import AllocState, GoesOn, LruSkips, alloc_state
 from binder_observe.errors import ObserveError
 from binder_observe.events import EventBatch, Kind
 from binder_observe.rows import INSTALL, LIFE, SPAN, Began, Outcome, State, joined
-from binder_observe.transitions import ALLOC, ATTEMPT, IN_FLIGHT_NS, KINDS, NEVER, PAGE, run
+from binder_observe.transitions import ALLOC, ATTEMPT, IN_FLIGHT_NS, KINDS, NEVER, PAGE, look, run
 
 __all__ = ["AllocState", "Finished", "LruSkips", "PageTracker"]
 
 _ATTEMPTS: Final = 4096
 _ROWS: Final = 1 << 16
+_NO_LOOKS: Final = np.zeros(0, dtype=np.int64)
+_NOTHING_FOUND: Final = np.zeros((0, 2), dtype=np.int64)
 # Beyond these a description is damage: the driver caps a mapping at 4 MiB, and numbers are given in order.
 MAX_PAGES: Final = 1 << 16
 MAX_ALLOCS: Final = 1 << 24
@@ -72,8 +74,14 @@ class PageTracker:
         self.detach_ns: int | None = None
         self.last_ns: int | None = None
 
-    def update(self, batch: EventBatch) -> Finished:
-        """Takes the events in; returns the rows that came to their end in them."""
+    def update(
+        self, batch: EventBatch, looks: NDArray[np.int64] = _NO_LOOKS, found: NDArray[np.int64] = _NOTHING_FOUND
+    ) -> Finished:
+        """Takes the events in; returns the rows that came to their end in them.
+
+        `looks` are ascending row numbers, up to that of the row after the last; row k of `found`, shape (looks, 2), is
+        what `mapped_and_installed()` says before row `looks[k]`.
+        """
         done: list[tuple[NDArray[np.void], NDArray[np.void], NDArray[np.void]]] = []
         ended: dict[int, str | None] = {}
         row = 0
@@ -87,18 +95,16 @@ class PageTracker:
                 if self._with_spans:
                     self._spans = np.zeros(len(self._pages) + _ROWS, dtype=SPAN)
         columns = [getattr(batch, c) for c in ("ts_ns", "kind", "alloc", "page", "tgid", "tid")]
-        while row < len(batch):
+        while not done or row < len(batch):
             row, lives, spans, installs = run(  # type: ignore[call-arg]  # compiled
                 *columns, row, self._rows, self._allocs, self._pages, self._attempts, self._n_attempts,
-                self._unexplained, self._lives, self._spans, self._installs,
+                self._unexplained, self._lives, self._spans, self._installs, looks, found,
             )  # fmt: skip
             full = self._lives[:lives], self._spans[:spans], self._installs[:installs]
             if row < len(batch):  # the next turn writes over them
                 full = joined([full[0]]), joined([full[1]]), joined([full[2]])
             done.append(full)
         released = self._recycle(ended)
-        if not done:
-            return Finished(np.zeros(0, dtype=LIFE), np.zeros(0, dtype=SPAN), np.zeros(0, dtype=INSTALL))
         lives_of, spans_of, installs_of = zip(*done, strict=True)
         return Finished(joined(lives_of), joined(spans_of), joined(installs_of), released)
 
@@ -245,8 +251,9 @@ class PageTracker:
 
     def mapped_and_installed(self) -> tuple[int, int]:
         """Pages of live mappings, and those of them that are known to be installed."""
-        live = self._allocs[self._live_rows()]
-        return int(live["pages"].sum()), int(live["count"][:, (State.ACTIVE, State.LRU)].sum())
+        found = np.zeros(2, dtype=np.int64)
+        look(self._allocs, found)
+        return int(found[0]), int(found[1])
 
     def page_states(self, number: int) -> NDArray[np.uint8]:
         """The state of each page of a live alloc, shape (mapping_pages,)."""

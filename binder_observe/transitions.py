@@ -159,6 +159,8 @@ _SIGNATURE: Final = types.UniTuple(types.int64, 4)(  # type: ignore[no-untyped-c
     _array(LIFE),
     _array(SPAN),
     _array(INSTALL),
+    _array(np.int64),
+    _array(np.int64, 2),
 )
 
 
@@ -280,16 +282,28 @@ def _forget(alloc, ts, pages, attempts, n_attempts, lives, n_lives, spans, n_spa
     return n_lives, n_spans
 
 
+@numba.njit(types.void(_array(ALLOC), _array(np.int64)), cache=True)
+def look(allocs, found):  # type: ignore[no-untyped-def]
+    """Pages of live mappings, and those of them that are known to be installed, into `found`."""
+    found[:] = 0
+    for j in range(len(allocs)):
+        alloc = allocs[j]
+        if alloc.described and not alloc.released:
+            found[0] += alloc.pages
+            found[1] += alloc.count[State.ACTIVE] + alloc.count[State.LRU]
+
+
 @numba.njit(_SIGNATURE, cache=True)
 def run(  # type: ignore[no-untyped-def]
     ts_ns, kind, number, index, tgid, tid, i, rows, allocs, pages, attempts, n_attempts, unexplained, lives, spans,
-    installs
+    installs, looks, found
 ):  # fmt: skip
-    """Events from row `i` on; stops early when one of the last three, which take the results, is nearly full.
+    """Events from row `i` on; stops early when `lives`, `spans` or `installs`, which take the results, is nearly full.
 
     `rows` leads from an alloc's number to its row of `allocs`, or is NEVER or GONE: rows of released allocs are used
     again, numbers are not.
     `spans` and `installs` may be empty arrays: then none are written.
+    `looks` are ascending rows, before each of which is `look`ed: what was there then is a row of `found`.
     Returns (next row, rows of `lives`, rows of `spans`, rows of `installs` written).
     """
     n_lives = n_spans = n_installs = 0
@@ -297,8 +311,12 @@ def run(  # type: ignore[no-untyped-def]
     room_lives = len(lives) - 1
     room_spans = len(spans) - 2 if len(spans) else 2
     room_installs = len(installs) - 2 if len(installs) else 2
-    while i < len(ts_ns):
-        if n_lives > room_lives or n_spans > room_spans or n_installs > room_installs:
+    at = np.searchsorted(looks, i)
+    while True:
+        if at < len(looks) and looks[at] == i:
+            look(allocs, found[at])
+            at += 1
+        if i == len(ts_ns) or n_lives > room_lives or n_spans > room_spans or n_installs > room_installs:
             break
         k = kind[i]
         a = number[i]
