@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from binder_observe.errors import ObserveError
 from binder_observe.events import EventBatch, Kind
 from binder_observe.recording import RecordingReader
+from binder_observe.recording.ahead import ahead
 from binder_observe.recording.pieces import pieces_of
 from binder_observe.sources import Meta
 from binder_observe.sources.pieces import Joint
@@ -48,7 +49,7 @@ class RecordingSource:
         for file in self._files:
             self._turn_to(file)
             detached = False
-            batches = self._reader.batches()
+            batches = ahead(self._reader.batches())
             if file.meta.piece is not None:
                 batches = joint.join(file.meta.piece, batches, torn=torn, last=file is self._files[-1])
             for batch in batches:
