@@ -22,7 +22,7 @@ from binder_observe.tracker import AllocState, Finished, PageTracker
 _MOST_SAMPLES: Final = 256
 _FIRST_STEP_NS: Final = 1_000_000
 # Released mappings are taken out of the totals many at a time, for that looks through all of them.
-_MANY_RELEASED: Final = 256
+_MANY_RELEASED: Final = 32
 
 
 _COLUMN: Final = types.Array(types.int64, 1, "C")

@@ -293,7 +293,7 @@ def look(allocs, found):  # type: ignore[no-untyped-def]
             found[1] += alloc.count[State.ACTIVE] + alloc.count[State.LRU]
 
 
-@numba.njit(_SIGNATURE, cache=True)
+@numba.njit(_SIGNATURE, cache=True, nogil=True)
 def run(  # type: ignore[no-untyped-def]
     ts_ns, kind, number, index, tgid, tid, i, rows, allocs, pages, attempts, n_attempts, unexplained, lives, spans,
     installs, looks, found

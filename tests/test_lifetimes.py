@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from binder_observe.lifetimes.counts import Measure
 from binder_observe.lifetimes.durations import Quantiles, bin_upper_ns, duration_bin, quantiles
+from binder_observe.lifetimes.histograms import BLOCK_BITS, CENSORED, ENDED, Histograms, Ints, place_block
+from binder_observe.lifetimes.histograms import count as count_duration
 from binder_observe.lifetimes.tally import Tally, place
 from binder_observe.lifetimes.totals import Totals
 from binder_observe.rows import INSTALL, LIFE, SPAN, Began, Ended
@@ -206,11 +208,42 @@ def test_parts_add_up(rows: list[tuple[int, int, Ended]], cut: int) -> None:
 def test_memory_grows_with_bins_not_with_lives() -> None:
     durations = np.random.default_rng(2).integers(0, 10**9, 3000).tolist()
     found = totals(lives(durations))
-    before = found._durations.table.shape
+    before = [array.shape for array in found._durations.arrays]
     for _ in range(20):
         found.add(Finished(lives(durations), np.zeros(0, dtype=SPAN), np.zeros(0, dtype=INSTALL)))
-    assert found._durations.table.shape == before
+    assert [array.shape for array in found._durations.arrays] == before
     assert lifetime(found).n == 21 * len(durations)
+
+
+@given(st.lists(st.tuples(st.integers(0, 1 << 30), st.booleans(), st.booleans()), max_size=200))
+def test_histograms_are_counters(counted: list[tuple[int, bool, bool]]) -> None:
+    """Every third block is taken out in between, as those of a mapping that is gone are."""
+    histograms, gone = Histograms(), []
+    expected: Counter[tuple[int, int]] = Counter()
+    longest: dict[int, int] = {}
+    for n, (key, censored, take) in enumerate(counted):
+        column = CENSORED if censored else ENDED
+        while not _count(*histograms.arrays, key, column, n):
+            histograms.grow()
+        expected[key, column] += 1
+        longest[key >> BLOCK_BITS] = n if column == ENDED else longest.get(key >> BLOCK_BITS, 0)
+        if take:
+            gone.append(histograms.take(lambda blocks: (blocks >= 0) & (blocks % 3 == 0)))
+            assert not (histograms.rows()[1][0] % 3 == 0).any()
+    whole = histograms.copy()
+    for bins, of_block in gone:
+        whole.merge(*(np.column_stack(sums) for sums in (bins, of_block)))
+    (keys, n_of), (blocks, most) = whole.rows()
+    assert keys.tolist() == sorted({key for key, _ in expected})
+    assert n_of.tolist() == [[expected[key, ENDED], expected[key, CENSORED]] for key in keys.tolist()]
+    assert dict(zip(blocks.tolist(), most[:, 0].tolist(), strict=True)) == longest
+
+
+def _count(blocks: Ints, used: Ints, bins: Ints, n_places: Ints, key: int, column: int, duration: int) -> bool:
+    row = place_block(blocks, used, bins, n_places, key)
+    if row >= 0:
+        count_duration(blocks, bins, row, key, column, duration)
+    return bool(row >= 0)
 
 
 @given(st.lists(st.integers(0, 1 << 56), max_size=300))

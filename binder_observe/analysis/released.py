@@ -90,7 +90,7 @@ class Released:
             if name not in self._rows:
                 number = len(self._rows) + 1
                 self._rows[name] = _Row(_nothing(name, number, report.state), 0)
-            self._counted.merge(counts, {report.state.alloc: self._rows[name].state.alloc})
+            self._counted.merge(counts, {NO_ALLOC: self._rows[name].state.alloc})
             by_name.setdefault(name, []).append(report.state)
         for name, states in by_name.items():
             row = self._rows[name]

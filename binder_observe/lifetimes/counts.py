@@ -11,9 +11,10 @@ from typing import Final
 import numba
 import numpy as np
 from numba import types
-from numpy.typing import NDArray
 
+from binder_observe.events import NO_ALLOC
 from binder_observe.lifetimes.durations import NONE, PROBABILITIES, Quantiles, bins_upper_ns, product_limit
+from binder_observe.lifetimes.histograms import BLOCK_BITS, CENSORED, ENDED, Ints, Sums
 from binder_observe.rows import Began, Ended, Outcome
 
 
@@ -27,16 +28,13 @@ class Measure(IntEnum):
     INSTALL_LATENCY = 4  # ALLOC_PAGE_START to ALLOC_PAGE_END of installs and duplicates
 
 
-# Key of a duration: alloc, measure, bin. Columns of its tally. In the place of a measure, LIVES counts lives by how
-# they began and ended: `bin` is Began * WAYS_TO_END + Ended.
+# Key of a duration: alloc, measure, bin; that of its block is without BLOCK_BITS of the bin. In the place of a
+# measure, LIVES counts lives by how they began and ended: `bin` is Began * WAYS_TO_END + Ended.
 LIVES: Final = len(Measure)
 WAYS_TO_END: Final = len(Ended)
 BIN_BITS: Final = 16
 MEASURE_BITS: Final = 8
-ENDED: Final = 1
-CENSORED: Final = 2
-LONGEST: Final = 3  # of those that ended
-
+GROUP_BITS: Final = BIN_BITS + MEASURE_BITS  # below the alloc
 # Key of a sender: alloc, tgid. Columns of its tally; the last are its attempts by outcome.
 TGID_BITS: Final = 32
 HELD_NS: Final = 1
@@ -45,7 +43,6 @@ ATTEMPTS: Final = 3
 
 MOST_SENDERS: Final = 5
 
-Sums = tuple[NDArray[np.int64], NDArray[np.int64]]  # keys, ascending; sums of each, without the key's column
 _1D: Final = types.Array(types.int64, 1, "C")
 
 
@@ -77,34 +74,38 @@ class Senders:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What `Totals` has counted; `unlisted` are senders without a row, by alloc."""
+    """What `Totals` has counted: durations by bin (ended, censored), the longest that ended by block, what senders
+    did; `unlisted` are senders without a row, by alloc."""
 
     durations: Sums
+    longest: Sums
     senders: Sums
     unlisted: Mapping[int, int] = field(default_factory=dict)
 
     def of(self, alloc: int) -> Counts:
-        """A copy of what is counted of one alloc."""
-        unlisted = {alloc: self.unlisted[alloc]} if alloc in self.unlisted else {}
+        """A copy of what is counted of one alloc, as that of alloc 0, in few bytes."""
         return Counts(
-            _part(self.durations, alloc, BIN_BITS + MEASURE_BITS), _part(self.senders, alloc, TGID_BITS), unlisted
+            _part(self.durations, alloc, GROUP_BITS), _part(self.longest, alloc, GROUP_BITS - BLOCK_BITS),
+            _part(self.senders, alloc, TGID_BITS),
+            {NO_ALLOC: self.unlisted[alloc]} if alloc in self.unlisted else {},
+        )  # fmt: skip
+
+    def rows_as(self, into: Mapping[int, int]) -> tuple[Ints, Ints, Ints]:
+        """Rows (key, sums) of durations, longest and senders, with the number that `into` gives in the place of the
+        alloc's."""
+        return (
+            _renumbered(self.durations, into, GROUP_BITS),
+            _renumbered(self.longest, into, GROUP_BITS - BLOCK_BITS),
+            _renumbered(self.senders, into, TGID_BITS),
         )
 
-    def durations_as(self, into: Mapping[int, int]) -> NDArray[np.int64]:
-        """Rows (key, sums) of durations, with the number that `into` gives in the place of the alloc's."""
-        return _renumbered(self.durations, into, BIN_BITS + MEASURE_BITS)
-
-    def senders_as(self, into: Mapping[int, int]) -> NDArray[np.int64]:
-        """The same of senders."""
-        return _renumbered(self.senders, into, TGID_BITS)
-
-    def ends(self) -> dict[int, NDArray[np.int64]]:
+    def ends(self) -> dict[int, Ints]:
         """Lives by alloc, each of shape (len(Began), len(Ended))."""
         keys, sums = self.durations
         rows = np.flatnonzero(keys >> BIN_BITS & ((1 << MEASURE_BITS) - 1) == LIVES)
-        found: dict[int, NDArray[np.int64]] = {}
-        for key, n in zip(keys[rows].tolist(), sums[rows, ENDED - 1].tolist(), strict=True):
-            alloc = key >> (BIN_BITS + MEASURE_BITS)
+        found: dict[int, Ints] = {}
+        for key, n in zip(keys[rows].tolist(), sums[rows, ENDED].tolist(), strict=True):
+            alloc = key >> GROUP_BITS
             if alloc not in found:
                 found[alloc] = np.zeros((len(Began), len(Ended)), dtype=np.int64)
             found[alloc][divmod(key & ((1 << BIN_BITS) - 1), WAYS_TO_END)] = n
@@ -122,11 +123,11 @@ class Counts:
         bins = keys & ((1 << BIN_BITS) - 1)
         edges = np.append(first, len(keys))
         limits = np.empty((len(first), len(PROBABILITIES), 3), dtype=np.int64)
-        _limits(bins, sums[ENDED - 1], sums[CENSORED - 1], edges, limits)
-        longest = np.maximum.reduceat(sums[LONGEST - 1], first)
+        _limits(bins, sums[ENDED], sums[CENSORED], edges, limits)
+        longest = self._longest()
         # a bin's upper bound may lie above the longest duration that ended in it
         ns = np.where(limits == NONE, NONE, np.minimum(bins_upper_ns(limits), longest[:, None, None]))
-        n = (np.add.reduceat(sums[column - 1], first).tolist() for column in (ENDED, CENSORED))
+        n = (np.add.reduceat(sums[column], first).tolist() for column in (ENDED, CENSORED))
         found: dict[int, dict[Measure, Quantiles]] = {}
         for group, most, ended, censored, q in zip(
             groups[first].tolist(), longest.tolist(), *n, ns.reshape(len(first), -1).tolist(), strict=True
@@ -138,6 +139,14 @@ class Counts:
                 *(((low50, high50), (low90, high90), (low99, high99)) if ended else (None, None, None)),
             )  # fmt: skip
         return found
+
+    def _longest(self) -> Ints:
+        """Of each alloc and measure that has durations, in order."""
+        keys, longest = self.longest
+        groups = keys >> (BIN_BITS - BLOCK_BITS)
+        timed = groups & ((1 << MEASURE_BITS) - 1) < LIVES
+        first = np.flatnonzero(np.diff(groups[timed], prepend=-1))
+        return np.asarray(np.maximum.reduceat(longest[timed, 0], first))
 
     def who_sent(self) -> dict[int, Senders]:
         """Per alloc; pages whose sender is not known (tgid 0) count nowhere."""
@@ -171,17 +180,21 @@ class Counts:
         return found
 
 
-def _sender(keys: NDArray[np.int64], sums: NDArray[np.int64], i: int) -> SenderTotal:
+def _sender(keys: Ints, sums: Ints, i: int) -> SenderTotal:
     return SenderTotal(int(keys[i]) & ((1 << TGID_BITS) - 1), *sums[i, : ATTEMPTS - 1 + Outcome.IN_FLIGHT].tolist())
 
 
 def _part(sums: Sums, alloc: int, bits: int) -> Sums:
     a, b = np.searchsorted(sums[0], (alloc << bits, (alloc + 1) << bits))
-    return sums[0][a:b].copy(), sums[1][a:b].copy()
+    return _small(sums[0][a:b] & ((1 << bits) - 1)), _small(sums[1][a:b])
 
 
-def _renumbered(sums: Sums, into: Mapping[int, int], bits: int) -> NDArray[np.int64]:
-    keys, of_key = sums
+def _small(numbers: Ints) -> Ints:
+    return numbers.astype(np.min_scalar_type(numbers.max(initial=0)))
+
+
+def _renumbered(sums: Sums, into: Mapping[int, int], bits: int) -> Ints:
+    keys, of_key = sums[0].astype(np.int64), sums[1]
     numbers = keys >> bits  # ascending
     first = np.flatnonzero(np.diff(numbers, prepend=-1))
     others = np.array([into[n] for n in numbers[first].tolist()], dtype=np.int64)

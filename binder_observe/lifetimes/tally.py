@@ -15,19 +15,20 @@ _SPREAD: Final = -7046029254386353131  # 2**64 / golden ratio, odd (Knuth, TAOCP
 
 
 @numba.njit(cache=True, inline="always")
-def home(key, mask):  # type: ignore[no-untyped-def]  # compiled
-    """The row where `key` is looked for first, in a table of mask + 1 rows."""
+def find(table, key):  # type: ignore[no-untyped-def]  # compiled
+    """The row of `key`, or the empty one where it would be."""
+    mask = len(table) - 1
     product = key * _SPREAD
-    return (product ^ (product >> 32)) & mask
+    i = (product ^ (product >> 32)) & mask
+    while table[i, 0] != key and table[i, 0] != EMPTY:
+        i = (i + 1) & mask
+    return i
 
 
 @numba.njit(cache=True)
 def place(table, used, key):  # type: ignore[no-untyped-def]
     """The row of `key` (>= 0) in the table, made where there was none; -1 when the table has to grow first."""
-    mask = len(table) - 1
-    i = home(key, mask)
-    while table[i, 0] != key and table[i, 0] != EMPTY:
-        i = (i + 1) & mask
+    i = find(table, key)
     if table[i, 0] == EMPTY:
         if 2 * used[0] >= len(table):
             return -1

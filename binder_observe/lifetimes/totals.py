@@ -14,12 +14,9 @@ from binder_observe.events import Kind
 from binder_observe.lifetimes.counts import (
     ATTEMPTS,
     BIN_BITS,
-    CENSORED,
-    ENDED,
+    GROUP_BITS,
     HELD_NS,
     LIVES,
-    LONGEST,
-    MEASURE_BITS,
     TGID_BITS,
     USED_NS,
     WAYS_TO_END,
@@ -27,7 +24,18 @@ from binder_observe.lifetimes.counts import (
     Measure,
 )
 from binder_observe.lifetimes.durations import bin_of
-from binder_observe.lifetimes.tally import TABLE, TAKEN, Tally, home, place
+from binder_observe.lifetimes.histograms import (
+    BINS,
+    BLOCK_BITS,
+    CENSORED,
+    ENDED,
+    PLACE,
+    USED,
+    Histograms,
+    count,
+    place_block,
+)
+from binder_observe.lifetimes.tally import EMPTY, TABLE, TAKEN, Tally, find, place
 from binder_observe.rows import INSTALL, LIFE, SPAN, Began, Ended, Outcome, State
 from binder_observe.tracker import Finished
 from binder_observe.transitions import KINDS
@@ -49,91 +57,92 @@ _COLUMN[State.FREE, Kind.ALLOC_PAGE_END] = ENDED
 MANY_SENDERS: Final = 1 << 14
 LISTED_SENDERS: Final = 64
 
-_USED: Final = types.Array(types.int64, 1, "C")
-
-
-def _rows(dtype: Any) -> Any:
-    return types.Array(numba.from_dtype(dtype), 1, "C")
-
 
 @numba.njit(cache=True, inline="always")
 def _duration_key(alloc, measure, duration):  # type: ignore[no-untyped-def]  # compiled
-    return (np.int64(alloc) << (BIN_BITS + MEASURE_BITS)) | (np.int64(measure) << BIN_BITS) | bin_of(duration)
+    return (np.int64(alloc) << GROUP_BITS) | (np.int64(measure) << BIN_BITS) | bin_of(duration)
 
 
 @numba.njit(cache=True, inline="always")
 def _end_key(alloc, began, ended):  # type: ignore[no-untyped-def]
-    return (np.int64(alloc) << (BIN_BITS + MEASURE_BITS)) | (LIVES << BIN_BITS) | (began * WAYS_TO_END + ended)
+    return (np.int64(alloc) << GROUP_BITS) | (LIVES << BIN_BITS) | (began * WAYS_TO_END + ended)
 
 
-@numba.njit(cache=True, inline="always")
-def _count(table, i, column, duration):  # type: ignore[no-untyped-def]
-    table[i, column] += 1
-    if duration > table[i, LONGEST] and column == ENDED:
-        table[i, LONGEST] = duration
+def _loop(dtype: Any) -> Any:
+    """The signature of a loop over rows: (rows, i, blocks, used, bins, n_places, senders, n_senders) -> i."""
+    rows = types.Array(numba.from_dtype(dtype), 1, "C")
+    return types.int64(rows, types.int64, TABLE, USED, BINS, USED, TABLE, USED)
 
 
-@numba.njit(types.int64(_rows(LIFE), types.int64, TABLE, _USED, TABLE, _USED), cache=True)
-def _add_lives(lives, i, table, used, senders, n_senders):  # type: ignore[no-untyped-def]
+@numba.njit(_loop(LIFE), cache=True, nogil=True)
+def _add_lives(lives, i, blocks, used, bins, n_places, senders, n_senders):  # type: ignore[no-untyped-def]
     """Lives from row `i` on; returns the next row: not the last, when something has to grow first."""
     while i < len(lives):
         life = lives[i]
         j = place(senders, n_senders, (np.int64(life.alloc) << TGID_BITS) | life.installer)
-        end = place(table, used, _end_key(life.alloc, life.began, life.ended))
+        end_key = _end_key(life.alloc, life.began, life.ended)
+        end = place_block(blocks, used, bins, n_places, end_key)
         if j < 0 or end < 0:
             break
         # a life whose birth is unknown has no known duration: it is counted and kept out of the estimate
         if life.began == Began.INSTALLED:
             duration = life.end_ns - life.birth_ns
-            k = place(table, used, _duration_key(life.alloc, Measure.LIFETIME, duration))
+            key = _duration_key(life.alloc, Measure.LIFETIME, duration)
+            k = place_block(blocks, used, bins, n_places, key)
             if k < 0:
                 break
-            column = ENDED if life.ended <= Ended.RELEASED else CENSORED
-            _count(table, k, column, duration)
+            count(blocks, bins, k, key, ENDED if life.ended <= Ended.RELEASED else CENSORED, duration)
         senders[j, HELD_NS] += life.active_ns + life.lru_ns
-        table[end, ENDED] += 1
+        count(blocks, bins, end, end_key, ENDED, 0)
         i += 1
     return i
 
 
-@numba.njit(types.int64(_rows(SPAN), types.int64, TABLE, _USED, TABLE, _USED), cache=True)
-def _add_spans(spans, i, table, used, senders, n_senders):  # type: ignore[no-untyped-def]
-    """Spans whose beginning is known, from row `i` on; returns the next row, as `_add_lives` does.
+@numba.njit(_loop(SPAN), cache=True, nogil=True)
+def _count_spans(spans, i, blocks, used, bins, n_places, senders, n_senders):  # type: ignore[no-untyped-def]
+    """Spans whose beginning is known, from row `i` on; returns the first whose block or sender has no row yet.
 
-    Nearly every event ends a span, so this loop is the one that must be fast: it calls nothing that takes an array in
-    the ordinary turn, because numba counts the references to it.
+    Nearly every event ends a span, so this loop is the one that must be fast: a call in it that takes an array would
+    cost more than all the rest, because numba counts the references to it.
     """
-    mask = len(table) - 1
-    sender_mask = len(senders) - 1
     while i < len(spans):
         span = spans[i]
         measure = _MEASURE[span.state, span.began]
         if measure >= 0:
             duration = span.until_ns - span.since_ns
             key = _duration_key(span.alloc, measure, duration)
-            k = home(key, mask)
-            if table[k, 0] != key:
-                k = place(table, used, key)
-                if k < 0:
-                    break
+            k = find(blocks, key >> BLOCK_BITS)
+            if blocks[k, 0] == EMPTY or blocks[k, PLACE] == 0:
+                break
             if measure == Measure.ACTIVE_SPAN:
-                key = (np.int64(span.alloc) << TGID_BITS) | span.starter
-                j = home(key, sender_mask)
-                if senders[j, 0] != key:
-                    j = place(senders, n_senders, key)
-                    if j < 0:
-                        break
+                j = find(senders, (np.int64(span.alloc) << TGID_BITS) | span.starter)
+                if senders[j, 0] == EMPTY:
+                    break
                 senders[j, USED_NS] += duration
-            column = _COLUMN[span.state, span.ended]
-            table[k, column] += 1
-            if duration > table[k, LONGEST] and column == ENDED:
-                table[k, LONGEST] = duration
+            count(blocks, bins, k, key, _COLUMN[span.state, span.ended], duration)
         i += 1
     return i
 
 
-@numba.njit(types.int64(_rows(INSTALL), types.int64, TABLE, _USED, TABLE, _USED), cache=True)
-def _add_installs(installs, i, table, used, senders, n_senders):  # type: ignore[no-untyped-def]
+@numba.njit(_loop(SPAN), cache=True, nogil=True)
+def _add_spans(spans, i, blocks, used, bins, n_places, senders, n_senders):  # type: ignore[no-untyped-def]
+    """Spans from row `i` on; returns the next row, as `_add_lives` does."""
+    while True:
+        i = _count_spans(spans, i, blocks, used, bins, n_places, senders, n_senders)
+        if i == len(spans):
+            return i
+        span = spans[i]
+        measure = _MEASURE[span.state, span.began]
+        key = _duration_key(span.alloc, measure, span.until_ns - span.since_ns)
+        if place_block(blocks, used, bins, n_places, key) < 0:
+            return i
+        starter = (np.int64(span.alloc) << TGID_BITS) | span.starter
+        if measure == Measure.ACTIVE_SPAN and place(senders, n_senders, starter) < 0:
+            return i
+
+
+@numba.njit(_loop(INSTALL), cache=True, nogil=True)
+def _add_installs(installs, i, blocks, used, bins, n_places, senders, n_senders):  # type: ignore[no-untyped-def]
     """Attempts from row `i` on; returns the next row, as `_add_lives` does."""
     while i < len(installs):
         attempt = installs[i]
@@ -142,31 +151,19 @@ def _add_installs(installs, i, table, used, senders, n_senders):  # type: ignore
             break
         if attempt.outcome <= Outcome.DUPLICATE and attempt.start_ns >= 0:
             latency = attempt.end_ns - attempt.start_ns
-            k = place(table, used, _duration_key(attempt.alloc, Measure.INSTALL_LATENCY, latency))
+            key = _duration_key(attempt.alloc, Measure.INSTALL_LATENCY, latency)
+            k = place_block(blocks, used, bins, n_places, key)
             if k < 0:
                 break
-            _count(table, k, ENDED, latency)
+            count(blocks, bins, k, key, ENDED, latency)
         senders[j, ATTEMPTS + attempt.outcome] += 1
         i += 1
     return i
 
 
-@numba.njit(types.int64(TABLE, types.int64, TABLE, _USED), cache=True)
-def _merge_durations(rows, i, table, used):  # type: ignore[no-untyped-def]
-    """Rows (key, sums) from row `i` on; returns the next row, as `_add_lives` does."""
-    while i < len(rows):
-        k = place(table, used, rows[i, 0])
-        if k < 0:
-            break
-        table[k, ENDED] += rows[i, ENDED]
-        table[k, CENSORED] += rows[i, CENSORED]
-        table[k, LONGEST] = max(table[k, LONGEST], rows[i, LONGEST])
-        i += 1
-    return i
-
-
-@numba.njit(types.int64(TABLE, types.int64, TABLE, _USED), cache=True)
+@numba.njit(types.int64(TABLE, types.int64, TABLE, USED), cache=True)
 def _merge_senders(rows, i, table, used):  # type: ignore[no-untyped-def]
+    """Rows (key, sums) from row `i` on; returns the next row, as `_add_lives` does."""
     while i < len(rows):
         k = place(table, used, rows[i, 0])
         if k < 0:
@@ -181,7 +178,7 @@ class Totals:
     """Feed it every row, once, in any order."""
 
     def __init__(self) -> None:
-        self._durations = Tally(LONGEST)
+        self._durations = Histograms()
         self._senders = Tally(ATTEMPTS - 1 + len(Outcome))
         self._unlisted: dict[int, int] = {}  # alloc -> senders that are only counted
         self._many_senders = MANY_SENDERS
@@ -193,36 +190,29 @@ class Totals:
         for what, loop in ((rows.lives, _add_lives), (rows.spans, _add_spans), (rows.installs, _add_installs)):
             done = 0
             while True:
-                d, s = self._durations, self._senders
-                done = loop(what, done, d.table, d.used, s.table, s.used)
+                done = loop(what, done, *self._durations.arrays, self._senders.table, self._senders.used)
                 if done == len(what):
                     break
                 self._grow()
 
     def merge(self, counts: Counts, into: Mapping[int, int]) -> None:
         """Counts what was counted elsewhere: that of each alloc under the number `into` gives for it."""
-        for tally, loop, rows in (
-            (self._durations, _merge_durations, counts.durations_as(into)),
-            (self._senders, _merge_senders, counts.senders_as(into)),
-        ):
-            done = 0
-            while (done := loop(rows, done, tally.table, tally.used)) < len(rows):
-                self._grow()
+        bins, longest, senders = counts.rows_as(into)
+        self._durations.merge(bins, longest)
+        done = 0
+        while (done := _merge_senders(senders, done, self._senders.table, self._senders.used)) < len(senders):
+            self._senders.grow()
         for alloc, n in counts.unlisted.items():
             self._unlisted[into[alloc]] = self._unlisted.get(into[alloc], 0) + n
 
     def merge_durations(self, counts: Counts) -> None:
         """Counts the durations of all its allocs together, as those of alloc 0."""
-        keys, sums = counts.durations
-        rows = np.column_stack([keys & ((1 << (BIN_BITS + MEASURE_BITS)) - 1), sums])
-        done = 0
-        while (done := _merge_durations(rows, done, self._durations.table, self._durations.used)) < len(rows):
-            self._grow()
+        parts = ((counts.durations, GROUP_BITS), (counts.longest, GROUP_BITS - BLOCK_BITS))
+        self._durations.merge(*(np.column_stack([keys & ((1 << bits) - 1), sums]) for (keys, sums), bits in parts))
 
     def _grow(self) -> None:
         """Makes room for what a loop has met."""
-        if self._durations.full:
-            self._durations.grow()
+        self._durations.grow()
         if self._senders.full:
             self._senders.grow()
 
@@ -247,15 +237,14 @@ class Totals:
     def take(self, allocs: Iterable[int]) -> Counts:
         """Takes out what was counted of these allocs."""
         numbers = np.array(sorted(allocs), dtype=np.int64)
-        d, s = self._durations, self._senders
-        durations = d.take(np.isin(d.table[:, 0] >> (BIN_BITS + MEASURE_BITS), numbers))
-        senders = s.take(np.isin(s.table[:, 0] >> TGID_BITS, numbers))
+        durations = self._durations.take(lambda blocks: np.isin(blocks >> (GROUP_BITS - BLOCK_BITS), numbers))
+        senders = self._senders.take(np.isin(self._senders.table[:, 0] >> TGID_BITS, numbers))
         unlisted = {n: self._unlisted.pop(n) for n in numbers.tolist() if n in self._unlisted}
-        return Counts(durations, senders, unlisted)
+        return Counts(*durations, senders, unlisted)
 
     def counts(self) -> Counts:
         """As of now."""
-        return Counts(self._durations.rows(), self._senders.rows(), dict(self._unlisted))
+        return Counts(*self._durations.rows(), self._senders.rows(), dict(self._unlisted))
 
     def copy(self) -> Totals:
         twin = Totals()
