@@ -67,7 +67,7 @@ def run(scale: float) -> Result:
         f"{ns['tracker, regular stream']:.1f} ns: {_percent(max(irregular, 0) / ns['tracker'])} of its time comes from "
         f"the order of events (branches that cannot be foreseen, pages out of the cache), the rest from the work on "
         f"each. Spans add {ns['tracker, spans'] - ns['tracker']:.1f} ns: rows that are written and copied out.",
-        f"Totals of spans (a hash table of durations) take {totals:.1f} ns an event, the summary at the end "
+        f"Totals of spans (histograms of durations) take {totals:.1f} ns an event, the summary at the end "
         f"{ns['summary'] * made['events'] / 1e9:.2f} s altogether.",
         f"Reader: Arrow and zstd are {part['reader: Arrow and zstd alone']} of it, the checksum "
         f"{_percent(checksum / ns['reader'])}; what is left is validation and Python once a batch. Writer: zstd is "

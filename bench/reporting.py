@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from bench.measure import WORK, Run, child, command, in_turn
 from bench.results import Ratio, Result, Row, ratio, row
+from binder_observe.analysis.released import MOST_RELEASED
 
 SCENARIO: Final = "memory-pressure"
 SIZES: Final = (1_000_000, 10_000_000, 50_000_000)
@@ -28,7 +29,8 @@ the same file, an Arrow stream that pyarrow decompresses for it, into a table of
 installs, duplicates, refaults, reuses, parks, reclaims, pages by state at the end, page-time in use and on the LRU.
 These are checked to be equal; for the report's quantiles, senders, reclaimers and findings DuckDB is not asked. The
 recordings are the scenario `{SCENARIO}` over and over. The clock is the one on the wall, because the peer can use both
-cores; the processor time is beside it.
+cores; the processor time is beside it. Each repetition has processes of its own: memory grows with the mappings that
+are gone until there are {MOST_RELEASED:,}, which a report tells one by one, and then no more.
 """
 
 

@@ -86,7 +86,7 @@ def _notes(processes: list[ProcessReport], folded: Folded, lost_events: int) -> 
     if lost_events:
         notes.append(
             f"{lost_events} events were lost: counts are at least what is shown, and lives that span a gap "
-            f"are not counted as known; a larger --buffer-size loses less"
+            f"are not counted as known; where the ring was full, a larger --buffer-size loses less"
         )
     before = unknown_before(p for p in processes if not p.folded) + folded.unknown_before
     if before:
