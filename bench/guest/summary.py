@@ -75,7 +75,7 @@ def _collector(runs: Runs, machine: dict[str, str]) -> Result:
         idle = median(runs.figures("idle", name, lambda run: run["cpu_s"]))
         rows.append(
             row("the flood", name, "µs of CPU per event kept",
-                runs.figures("counted", name, lambda run, idle=idle: (run["cpu_s"] - idle) / run["kept"] * 1e6))  # type: ignore[misc]
+                runs.figures("counted", name, lambda run, idle=idle: max(run["cpu_s"] - idle, 0) / run["kept"] * 1e6))  # type: ignore[misc]
         )  # fmt: skip
         missed.append(
             row("the flood", name, "% of events missed",
@@ -89,8 +89,8 @@ def _collector(runs: Runs, machine: dict[str, str]) -> Result:
     held.append((ratio("events that we missed in the long flood", max(long.runs), "≤ 0", "%"), ""))
     what = (
         "Processor time (user and system) of the collector with all its processes, from when it traces to its end, "
-        "less that of a run without events, by events kept. ftrace's own histograms, in the same run, say how many "
-        "events there were."
+        "less that of a run without events, by events kept; 0 where that took more, for a start and an end differ from "
+        "run to run. ftrace's own histograms, in the same run, say how many events there were."
     )
     return _result("collector", "The whole collector, live", what, [*rows, *missed, long], held, machine=machine)
 

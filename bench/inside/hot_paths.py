@@ -20,7 +20,7 @@ from binder_observe.analysis.summary import summarize
 from binder_observe.events import COLUMNS, EventBatch, concat
 from binder_observe.observation import Observation
 from binder_observe.recording import RecordingReader, RecordingWriter
-from binder_observe.recording.format import checksum
+from binder_observe.recording.format import ZSTD_LEVEL, checksum
 from binder_observe.sources.simulator import SimulatorSource
 from binder_observe.tracker import PageTracker
 
@@ -62,7 +62,7 @@ def stages(path: str) -> dict[str, Any]:
                 writer.write(batch)
 
     def compress() -> None:
-        codec = pa.Codec("zstd", 1)
+        codec = pa.Codec("zstd", ZSTD_LEVEL)
         for batch in batches:
             for c in COLUMNS:
                 codec.compress(getattr(batch, c))

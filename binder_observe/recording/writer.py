@@ -20,6 +20,7 @@ from binder_observe.recording.format import (
     CRC_KEY,
     END,
     TYPES,
+    ZSTD_LEVEL,
     checksum,
     name_array,
     schema,
@@ -63,7 +64,7 @@ class RecordingWriter:
         # events a recording, too.
         self._header: bytes = self._schema.serialize().to_pybytes()
         self._parts = _Parts()
-        options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", 1), use_threads=False)
+        options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", ZSTD_LEVEL), use_threads=False)
         self._encoder = pa.ipc.new_stream(self._parts, self._schema, options=options)
         self._fd = create_private(self.path, self._header, force)
         self.saved_bytes = len(self._header)
