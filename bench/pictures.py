@@ -49,7 +49,7 @@ def lifetimes(result: Result, path: Path) -> None:
 
 
 def growth(result: Result, path: Path) -> None:
-    """Time and memory against events and against processes, both axes logarithmic, with the slope of each line."""
+    """Time and memory against events and against processes, with the slope of each line on logarithmic axes."""
     points: dict[tuple[str, str], list[tuple[int, int, float]]] = {}
     for row in result.rows:
         events, processes = (int(n.replace(",", "")) for n in re.findall(r"[\d,]*\d", row.case))
@@ -66,7 +66,10 @@ def growth(result: Result, path: Path) -> None:
                 slope = slopes[f"{tool}: {what} against {name}"]
                 ax.plot(*zip(*line, strict=True), "o-", color=colour, label=f"{tool}, slope {slope:.2f}")
             ax.set_xscale("log")
-            ax.set_yscale("log")
+            if what == "time":
+                ax.set_yscale("log")
+            else:  # it grows by less than a decade, where a logarithmic axis has no label
+                ax.set_ylim(0, 1.3 * ax.get_ylim()[1])
             ax.set_xlabel(label)
             ax.set_ylabel(unit)
             ax.grid(visible=True, alpha=0.3)

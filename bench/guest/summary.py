@@ -90,7 +90,9 @@ def _collector(runs: Runs, machine: dict[str, str]) -> Result:
     what = (
         "Processor time (user and system) of the collector with all its processes, from when it traces to its end, "
         "less that of a run without events, by events kept; 0 where that took more, for a start and an end differ from "
-        "run to run. ftrace's own histograms, in the same run, say how many events there were."
+        "run to run. ftrace's own histograms, in the same run, say how many events there were. trace-cmd and perf move "
+        "the kernel's buffers into a file without a look at what is in them, which is what bounds us from below; we "
+        "decode every event, as bpftrace does, follow every page, and compress the columns."
     )
     return _result("collector", "The whole collector, live", what, [*rows, *missed, long], held, machine=machine)
 
@@ -123,7 +125,8 @@ def _traced(runs: Runs, machine: dict[str, str]) -> Result:
     what = (
         "The workload's own rate and processor time, and the kernel's clock around each BPF program "
         "(`kernel.bpf_stats_enabled`), summed over all programs of a tool. That clock's own cost is in each run of a "
-        "program."
+        "program, and this kernel's tracepoints can be preempted: behind each of our programs run three spares, which "
+        "take the events that it misses. An event is numbered, stamped and copied to the ring; a count is one addition."
     )
     rows = [*rate.values(), *cpu.values(), *bpf.values()]
     return _result("traced", "What tracing costs the traced", what, rows, held, machine=machine)
@@ -168,5 +171,10 @@ def _attach(runs: Runs, machine: dict[str, str]) -> Result:
         _against("time to attach, ours to bpftrace's (printing)", wall[OURS], wall[PRINTING], "≤ 2"),
         _against("CPU to attach, ours to bpftrace's (printing)", cpu[OURS], cpu[PRINTING]),
     ]
-    what = "From exec until every probe is attached: we say so, and a peer then runs the command that it was given."
+    what = (
+        "From exec until every probe is attached: we say so, and a peer then runs the command that it was given. Ours "
+        "is Python importing numpy, pyarrow and numba with the compiled loops, and clang, by way of bcc, compiling "
+        "programs that include the kernel's headers; all of it is done before anything is attached, so that it costs "
+        "no events."
+    )
     return _result("attach", "Time to attach", what, [*wall.values(), *cpu.values()], held, machine=machine)
