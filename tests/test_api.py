@@ -36,6 +36,7 @@ def test_a_file_reports_as_what_it_was_made_from(tmp_path: Path) -> None:
     assert bo.open(tmp_path / "r.arrows").report().to_dict() == run.report().to_dict()
 
 
+@pytest.mark.slow
 def test_a_report_in_every_form(tmp_path: Path) -> None:
     report = bo.simulate("racing-installers", duration_s=0.1).report()
     assert json.loads(report.to_json()) == json.loads(json.dumps(report.to_dict()))

@@ -233,6 +233,7 @@ class TestWithoutBinder:
         assert done.stdout.startswith("SIMULATED")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_in_order_with_a_report(number: int, tmp_path: Path) -> None:
     path = tmp_path / "r.arrows"

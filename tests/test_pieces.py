@@ -25,6 +25,8 @@ from binder_observe.sources.simulator import SimulatorSource
 from tests.build import META, attach, batch, found, install, mapped, park, reclaim, release, reuse, row
 from tests.pieces import Cutter, between, own_rows, record, rows
 
+pytestmark = pytest.mark.slow
+
 STEPS = st.lists(
     st.tuples(
         st.sampled_from([k for k in Kind if k <= Kind.SNAPSHOT_HIGH or k == Kind.LOST]),

@@ -133,6 +133,7 @@ def steps(rows: list[tuple[int, str, int, int]]) -> EventBatch:
     return from_rows(events)
 
 
+@pytest.mark.slow
 @given(_STEPS, st.integers(0, 3))
 def test_any_events_folded_say_the_same(rows: list[tuple[int, str, int, int]], most: int) -> None:
     events = steps(rows)

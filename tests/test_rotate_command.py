@@ -16,6 +16,8 @@ from binder_observe.recording.pieces import pieces_of
 from binder_observe.rotation import Rotation
 from binder_observe.sources.simulator import SimulatorSource
 
+pytestmark = pytest.mark.slow
+
 Captured = pytest.CaptureFixture[str]
 
 

@@ -213,6 +213,7 @@ def test_an_unknown_generation_is_refused() -> None:
 # ---- guests ----
 
 
+@pytest.mark.slow
 def test_a_guest_that_takes_too_long_is_ended_with_all_it_started(tmp_path: Path) -> None:
     late = tmp_path / "late"
     script = f"(sleep 2; touch {late}) & echo the console says this; wait"
