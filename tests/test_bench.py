@@ -80,6 +80,7 @@ def test_figures_have_three_digits(value: float, text: str) -> None:
     assert report.figure(value) == text
 
 
+@pytest.mark.slow
 def test_a_command_is_measured() -> None:
     run = measure.command(["python3", "-c", "x = b'x' * 700_000_000; import time; b = time.process_time()\n"
                            "while time.process_time() < b + 0.2: pass\nprint(1)"])  # fmt: skip
@@ -90,6 +91,7 @@ def test_a_command_is_measured() -> None:
         measure.command(["false"])
 
 
+@pytest.mark.slow
 def test_a_child_has_the_cores_that_it_was_given() -> None:
     child = measure.child("growth.tracker", 1_000, 2)
     assert 0 < child.figures["cpu_s"] < child.cpu_s

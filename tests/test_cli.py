@@ -77,6 +77,7 @@ def test_report_of_a_recording_equals_the_live_one(recording: Path) -> None:
     assert json.loads(run("report", str(recording), "--json").stdout) == live
 
 
+@pytest.mark.slow
 def test_until_shows_an_earlier_state(recording: Path) -> None:
     whole = json.loads(run("report", str(recording), "-j").stdout)
     middle = int(np.median(concat(RecordingSource(recording).batches()).ts_ns))

@@ -188,6 +188,7 @@ def test_names_beyond_a_number_share_a_row(monkeypatch: pytest.MonkeyPatch) -> N
     assert sum(p.state.installs for p in report.processes) == 10
 
 
+@pytest.mark.slow
 def test_what_people_read_tells_folded_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = batch(attach(), mapped(62, alloc=99), *(short(n) for n in range(1, 41)), row(10**6, Kind.DETACH, alloc=0))
     report = observed(rows, most_released=3)
@@ -234,6 +235,7 @@ def test_a_pid_that_is_used_again_has_its_own_name() -> None:
         ]
 
 
+@pytest.mark.slow
 def test_names_of_tasks_are_bounded() -> None:
     tracker = PageTracker()
     tracker.update(batch(attach(), row(1, Kind.PROCESS, alloc=1, task=1, name="owner"), mapped(owner=1)))

@@ -22,6 +22,8 @@ from tests.build import batch, install
 from tests.pieces import Cutter, rows
 from tests.test_rotation import parts
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("where", ["there is no room", "the name is taken"])
 def test_a_piece_that_cannot_begin(tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
