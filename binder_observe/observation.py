@@ -21,8 +21,9 @@ from binder_observe.tracker import AllocState, Finished, PageTracker
 
 _MOST_SAMPLES: Final = 256
 _FIRST_STEP_NS: Final = 1_000_000
-# Released mappings are taken out of the totals many at a time, for that looks through all of them.
-_MANY_RELEASED: Final = 32
+# Released mappings are taken out of the totals several at a time, for that looks through all of them; until then their
+# durations take room.
+_RELEASED_AT_ONCE: Final = 32
 
 
 _COLUMN: Final = types.Array(types.int64, 1, "C")
@@ -108,7 +109,7 @@ class Observation:
         self._clock_ns = self.tracker.last_ns or 0
         self._reclaims.add(done, self.tracker)
         self._gone += (state for d in done for state in d.allocs)
-        if len(self._gone) > max(_MANY_RELEASED, self.tracker.live_allocs // 4):
+        if len(self._gone) > max(_RELEASED_AT_ONCE, self.tracker.live_allocs // 4):
             self._settle()
         return done
 

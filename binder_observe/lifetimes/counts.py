@@ -83,7 +83,7 @@ class Counts:
     unlisted: Mapping[int, int] = field(default_factory=dict)
 
     def of(self, alloc: int) -> Counts:
-        """A copy of what is counted of one alloc, as that of alloc 0, in few bytes."""
+        """A copy of what is counted of one alloc, as that of alloc 0, in few bytes: to keep, and to merge later."""
         return Counts(
             _part(self.durations, alloc, GROUP_BITS), _part(self.longest, alloc, GROUP_BITS - BLOCK_BITS),
             _part(self.senders, alloc, TGID_BITS),
@@ -190,6 +190,9 @@ def _part(sums: Sums, alloc: int, bits: int) -> Sums:
 
 
 def _small(numbers: Ints) -> Ints:
+    """In the fewest bytes that hold them all. Sums of durations can be below 0, for clocks of two processors differ."""
+    if numbers.min(initial=0) < 0:
+        return numbers.copy()
     return numbers.astype(np.min_scalar_type(numbers.max(initial=0)))
 
 

@@ -1,12 +1,10 @@
 """Counts of durations by key and bin, for counting in compiled loops.
 
-Bins lie in blocks, for durations come near each other: a hash table of single bins is several times as large, and every
-count in it misses the caches.
+Bins lie in blocks, for durations come near each other: one row of a hash table finds many of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 import numba
@@ -118,9 +116,10 @@ class Histograms:
         duration that ended in each, shape (blocks, 1)."""
         return self._told(*self._blocks.rows())
 
-    def take(self, which: Callable[[Ints], NDArray[np.bool_]]) -> tuple[Sums, Sums]:
-        """Takes out the blocks for whose keys `which` is True; returns them as `rows` does."""
-        return self._told(*self._blocks.take(which(self._blocks.table[:, 0])))
+    def take(self, numbers: Ints, bits: int) -> tuple[Sums, Sums]:
+        """Takes out the bins whose keys have one of the `numbers` above their lowest `bits`, which are those of whole
+        blocks at least; returns them as `rows` does."""
+        return self._told(*self._blocks.take(numbers, bits - BLOCK_BITS))
 
     def copy(self) -> Histograms:
         twin = Histograms()

@@ -84,8 +84,10 @@ class Tally:
         """The keys in ascending order, and the sums of each, shape (keys, sums)."""
         return _sorted(self.table[self.table[:, 0] >= 0])
 
-    def take(self, which: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Takes out the keys in those rows of the table; returns them as `rows()` does."""
+    def take(self, numbers: NDArray[np.int64], bits: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Takes out the keys that have one of the `numbers` (>= 0) above their lowest `bits`; returns them as `rows()`
+        does."""
+        which = np.isin(self.table[:, 0] >> bits, numbers)
         taken = self.table[which]
         self.table[which, 0] = TAKEN
         return _sorted(taken)

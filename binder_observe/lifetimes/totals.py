@@ -237,8 +237,8 @@ class Totals:
     def take(self, allocs: Iterable[int]) -> Counts:
         """Takes out what was counted of these allocs."""
         numbers = np.array(sorted(allocs), dtype=np.int64)
-        durations = self._durations.take(lambda blocks: np.isin(blocks >> (GROUP_BITS - BLOCK_BITS), numbers))
-        senders = self._senders.take(np.isin(self._senders.table[:, 0] >> TGID_BITS, numbers))
+        durations = self._durations.take(numbers, GROUP_BITS)
+        senders = self._senders.take(numbers, TGID_BITS)
         unlisted = {n: self._unlisted.pop(n) for n in numbers.tolist() if n in self._unlisted}
         return Counts(*durations, senders, unlisted)
 

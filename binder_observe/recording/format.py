@@ -16,7 +16,7 @@ from binder_observe.events import COLUMNS, FORMAT_VERSION, Kind
 from binder_observe.sources import Meta
 
 BATCH_ROWS: Final = 65_536
-ZSTD_LEVEL: Final = 2  # smaller than at level 1 for the same time; from level 4 on the time grows faster than it saves
+ZSTD_LEVEL: Final = 2
 MAX_BATCH_BYTES: Final = 1 << 30
 """A batch that says it decompresses to more is damage: ours stay under 20 MiB."""
 
