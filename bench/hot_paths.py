@@ -67,8 +67,8 @@ def run(scale: float) -> Result:
         f"{ns['tracker, regular stream']:.1f} ns: {_percent(max(irregular, 0) / ns['tracker'])} of its time comes from "
         f"the order of events (branches that cannot be foreseen, pages out of the cache), the rest from the work on "
         f"each. Spans add {ns['tracker, spans'] - ns['tracker']:.1f} ns: rows that are written and copied out.",
-        f"Totals of spans (histograms of durations) take {totals:.1f} ns an event, the summary at the end "
-        f"{ns['summary'] * made['events'] / 1e9:.2f} s altogether.",
+        f"Totals (histograms of durations, senders, reclaims, mappings that are gone) take {totals:.1f} ns an event, "
+        f"the summary at the end {ns['summary'] * made['events'] / 1e9:.2f} s altogether.",
         f"Reader: Arrow and zstd are {part['reader: Arrow and zstd alone']} of it, the checksum "
         f"{_percent(checksum / ns['reader'])}; what is left is validation and Python once a batch. Writer: zstd is "
         f"{part['writer: zstd alone']}, the checksum {_percent(checksum / ns['writer'])}.",

@@ -71,9 +71,9 @@ def run(scale: float) -> Result:
         if "DuckDB" in runs:
             check(runs["binder-observe"][0].figures, json.loads(runs["DuckDB"][0].output))
             notes.append(f"{case}: DuckDB's counts are those of the report.")
-            for what, figure, goal in (("time", "wall_s", "≥ 10"), ("processor time", "cpu_s", None)):
+            for clock, figure, goal in (("wall clock", "wall_s", "≥ 10"), ("processor time", "cpu_s", None)):
                 theirs, mine = (median(getattr(r, figure) for r in runs[t]) for t in ("DuckDB", "binder-observe"))
-                ratios.append(ratio(f"{what} against DuckDB, largest file", theirs / mine, goal))
+                ratios.append(ratio(f"report, against DuckDB, largest file, {clock}", theirs / mine, goal))
     ratios.append(ratio("peak memory, largest file", peaks[-1], "≤ 500", "MB"))
     ratios.append(ratio("peak memory, largest file against smallest", peaks[-1] / peaks[0], "≤ 1.1"))
     return Result("reporting", "Recording to report", WHAT, rows, ratios, notes)

@@ -91,8 +91,8 @@ def _collector(runs: Runs, machine: dict[str, str]) -> Result:
         "Processor time (user and system) of the collector with all its processes, from when it traces to its end, "
         "less that of a run without events, by events kept; 0 where that took more, for a start and an end differ from "
         "run to run. ftrace's own histograms, in the same run, say how many events there were. trace-cmd and perf move "
-        "the kernel's buffers into a file without a look at what is in them, which is what bounds us from below; we "
-        "decode every event, as bpftrace does, follow every page, and compress the columns."
+        "the kernel's buffers into a file without a look at what is in them; we decode every event, as bpftrace does, "
+        "follow every page, and compress the columns."
     )
     return _result("collector", "The whole collector, live", what, [*rows, *missed, long], held, machine=machine)
 
